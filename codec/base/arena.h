@@ -16,7 +16,10 @@ struct arena {
     size_t bytes; /* handed out since the last reset: what a caller's budget counts */
 };
 
-#define ARENA_INIT {NULL, 0}
+#define ARENA_INIT                                                                                           \
+    {                                                                                                        \
+        NULL, 0                                                                                              \
+    }
 
 void arena_init(struct arena *arena);
 void arena_release(struct arena *arena);

@@ -24,7 +24,10 @@ struct buffer {
     size_t capacity;
 };
 
-#define BUFFER_INIT {NULL, 0, 0}
+#define BUFFER_INIT                                                                                          \
+    {                                                                                                        \
+        NULL, 0, 0                                                                                           \
+    }
 
 void buffer_init(struct buffer *buffer);
 void buffer_release(struct buffer *buffer);

@@ -10,12 +10,12 @@
 #include <string.h>
 
 #define BYTES_DEFINE(name, type, to, from)                                                                   \
-    static inline void store_##name(void *target, type value)                                               \
+    static inline void store_##name(void *target, type value)                                                \
     {                                                                                                        \
         type ordered = to(value);                                                                            \
         memcpy(target, &ordered, sizeof ordered);                                                            \
     }                                                                                                        \
-    static inline type load_##name(const void *source)                                                      \
+    static inline type load_##name(const void *source)                                                       \
     {                                                                                                        \
         type ordered;                                                                                        \
         memcpy(&ordered, source, sizeof ordered);                                                            \

@@ -20,8 +20,8 @@ void *mem_realloc(void *old, size_t size);
 char *mem_strdup(const char *text);
 void mem_free(void *memory); /* NULL is allowed */
 
-#define mem_new(type)               ((type *)mem_zalloc(sizeof(type)))
-#define mem_new_array(type, count)  ((type *)mem_zalloc_array(sizeof(type), (count)))
+#define mem_new(type)              ((type *)mem_zalloc(sizeof(type)))
+#define mem_new_array(type, count) ((type *)mem_zalloc_array(sizeof(type), (count)))
 void *mem_zalloc_array(size_t size, size_t count); /* stops on overflow of size * count */
 
 #endif

@@ -54,7 +54,8 @@ static inline bool slice_starts_with(struct slice s, struct slice prefix)
 /* The bytes from `offset` on (all of them gone if offset is past the end). */
 static inline struct slice slice_skip(struct slice s, size_t offset)
 {
-    return offset >= s.size ? (struct slice){s.data + s.size, 0} : (struct slice){s.data + offset, s.size - offset};
+    return offset >= s.size ? (struct slice){s.data + s.size, 0}
+                            : (struct slice){s.data + offset, s.size - offset};
 }
 
 #endif

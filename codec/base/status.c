@@ -33,7 +33,8 @@ enum status error_set_errno(struct error *error, const char *format, ...)
         va_end(args);
         size_t used = strlen(error->text);
         char text[128];
-        snprintf(error->text + used, sizeof error->text - used, ": %s", strerror_r(number, text, sizeof text));
+        snprintf(error->text + used, sizeof error->text - used, ": %s",
+                 strerror_r(number, text, sizeof text));
     }
     return status;
 }

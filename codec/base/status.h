@@ -13,7 +13,7 @@
 
 #include <stdarg.h>
 
-#define NODISCARD __attribute__((warn_unused_result))
+#define NODISCARD                              __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_index, first_index) __attribute__((format(printf, format_index, first_index)))
 
 enum status {

@@ -1,0 +1,59 @@
+/*
+ * The JSON documents of the API: what stands in a response's body. Pure: data in, bytes out. The wire
+ * contract (docs/api.md) gives every key and its order.
+ *
+ * Threading: pure functions.
+ */
+#ifndef CODEC_DOCUMENTS_H
+#define CODEC_DOCUMENTS_H
+
+#include "codec/base/buffer.h"
+
+#include <stdint.h>
+
+/* An OperationOutcome with one issue. `text` NULL: the bare form of a 401 (no display, text, diagnostics). */
+void document_outcome(struct buffer *target, const char *severity, const char *issue_code,
+                      const char *error_class, const char *text);
+
+struct manifest_file {
+    const char *type; /* "Patient", or "OperationOutcome" */
+    struct slice url;
+    uint64_t count;
+    uint64_t raw_bytes;
+};
+
+struct manifest {
+    int64_t transaction_time_us;
+    struct slice request;
+    const struct manifest_file *output;
+    size_t output_count;
+    const struct manifest_file *error;
+    size_t error_count;
+    uint64_t job_id;
+};
+void document_manifest(struct buffer *target, const struct manifest *manifest);
+
+struct capability {
+    struct slice base_url; /* https://host, without a slash at its end */
+    const char *version;
+    const char *release_date; /* YYYY-MM-DD */
+    const char *publisher;
+    const char *software_name;
+};
+void document_capability_statement(struct buffer *target, const struct capability *capability);
+
+struct task_item {
+    uint64_t job_id;
+    const char *status; /* FHIR Task status: requested, in-progress, completed, failed, cancelled */
+    struct slice state; /* the job's own state, "In Progress" */
+    struct slice request;
+    int64_t created_us;
+    int64_t updated_us;
+};
+/* A searchset Bundle of Task. */
+void document_job_bundle(struct buffer *target, struct slice base_url, const struct task_item *items,
+                         size_t count);
+
+void document_token(struct buffer *target, struct slice token, unsigned lifetime_seconds);
+
+#endif

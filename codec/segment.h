@@ -1,0 +1,96 @@
+/*
+ * Segments: the resources of one beneficiary and type that one load brought, compressed once.
+ *
+ * A segment is one immutable value: a fixed header, a table of what is inside, and the resources' lines
+ * (each ended by "\n", in id order, memcmp) as one deflate piece followed by DEFLATE_END. An export copies
+ * the piece and reads nothing but the header; the table is only opened to find, replace, filter or check.
+ *
+ *   u8 kind 'S', u8 version, u16 0, u32 count, u32 raw bytes, u32 crc32 of raw, u32 crc operator of raw,
+ *   u32 table bytes, u32 table raw bytes, u32 piece bytes, i64 oldest stamp, i64 newest stamp,
+ *   table (columns, deflated), piece, DEFLATE_END
+ *
+ * (docs/storage.md has the columns.) Bounds: count <= SEGMENT_COUNT_MAX; raw bytes about
+ * SEGMENT_RAW_TARGET, more only if a single resource is larger.
+ *
+ * Stamps are the instants under which a resource is committed and exported (the text in its
+ * meta.lastUpdated); source times are what the source said. They differ when the import had to stamp.
+ *
+ * Threading: builders and tables belong to one thread at a time. A `struct segment` is a view and borrows
+ * from the value it was opened on.
+ */
+#ifndef CODEC_SEGMENT_H
+#define CODEC_SEGMENT_H
+
+#include "codec/base/buffer.h"
+#include "codec/deflate.h"
+
+#include <stdint.h>
+
+#define SEGMENT_RAW_TARGET  ((size_t)256 * 1024)
+#define SEGMENT_COUNT_MAX   65535
+#define SEGMENT_HEADER_SIZE 48
+
+struct segment_entry {
+    struct slice id;
+    int64_t source_us;
+    int64_t stamp_us;
+    int32_t service_first_day; /* DAY_NONE if it has none */
+    int32_t service_last_day;
+    uint64_t content_hash;
+    uint32_t offset; /* of the line in the raw bytes; set by the builder */
+    uint32_t size;   /* of the line with its "\n" */
+};
+
+/* A view of a stored segment. Borrows from the value. */
+struct segment {
+    uint32_t count;
+    uint32_t raw_bytes;
+    uint32_t crc;
+    uint32_t crc_operator;
+    int64_t oldest_us; /* stamps */
+    int64_t newest_us;
+    struct slice table; /* deflated */
+    uint32_t table_raw_bytes;
+    struct slice piece; /* without DEFLATE_END, which follows it in memory */
+};
+
+/* Checks the header and the lengths, not the compressed contents. */
+NODISCARD enum status segment_open(struct slice value, struct segment *ret_segment, struct error *error);
+
+/* The opened table; reusable for one segment after another. */
+struct segment_table {
+    struct segment_entry *entries; /* in id order; ids borrow from `raw` */
+    size_t count;
+    size_t capacity;
+    struct buffer raw;
+};
+void segment_table_init(struct segment_table *table);
+void segment_table_release(struct segment_table *table);
+NODISCARD enum status segment_table_read(struct segment_table *table, const struct segment *segment,
+                                         struct inflater *inflater, struct error *error);
+/* The entry of that id or NULL. */
+const struct segment_entry *segment_table_find(const struct segment_table *table, struct slice id);
+
+/* Appends the raw lines; checks length and CRC (STATUS_CORRUPT). */
+NODISCARD enum status segment_inflate(const struct segment *segment, struct inflater *inflater,
+                                      struct buffer *target, struct error *error);
+
+/* Everything: CRC, table against lines (offsets, sizes, order of ids, oldest and newest). For verify. */
+NODISCARD enum status segment_check(const struct segment *segment, struct inflater *inflater,
+                                    struct error *error);
+
+struct segment_builder;
+struct segment_builder *segment_builder_new(enum deflate_level level);
+void segment_builder_free(struct segment_builder *builder);
+/* Adds a line (`json` without "\n"). Ids must come in strictly ascending order (CHECK). entry->offset and
+ * size are ignored. */
+void segment_builder_add(struct segment_builder *builder, const struct segment_entry *entry,
+                         struct slice json);
+size_t segment_builder_count(const struct segment_builder *builder);
+size_t segment_builder_raw_bytes(const struct segment_builder *builder);
+/* True if a line of that size should rather begin the next segment. */
+bool segment_builder_is_full_for(const struct segment_builder *builder, size_t line_bytes);
+/* Appends the value and empties the builder. There must be at least one resource. */
+void segment_builder_finish(struct segment_builder *builder, struct buffer *target);
+
+#endif
