@@ -1,0 +1,109 @@
+/*
+ * Attribution: which beneficiaries an ACO may export, and since when.
+ *
+ * Rosters name MBIs; TABLE_ATTRIBUTION (ACO, MBI) is the source of truth. From it and from what Patients say
+ * of their MBIs follows TABLE_EXPORTABLE (ACO, beneficiary): the intervals in which the ACO may export that
+ * beneficiary, each with the home under which its segments stand. Both keep versions by sequence.
+ *
+ * An interval begins at its source's time if that is later than every transactionTime given to the ACO, else
+ * at the importing instant; it ends likewise (docs/ARCHITECTURE.md, Time).
+ *
+ * Threading: as accounts.h.
+ */
+#ifndef STORAGE_ATTRIBUTION_H
+#define STORAGE_ATTRIBUTION_H
+
+#include "codec/base/arena.h"
+#include "storage/accounts.h"
+
+#define ROSTER_MBIS_MAX  ((size_t)2 * 1000 * 1000)
+#define INTERVAL_OPEN_US INT64_MAX
+
+/* One version of one interval. */
+struct interval {
+    int64_t start_us;
+    int64_t end_us; /* exclusive; INTERVAL_OPEN_US while it lasts */
+    uint64_t birth;
+    uint64_t death; /* SEQUENCE_NEVER while it stands */
+    uint32_t home;  /* of the exportable table */
+};
+#define INTERVALS_MAX 256 /* in one row; the oldest closed ones are dropped beyond it */
+
+/* What is known of one beneficiary. */
+#define BENEFICIARY_ACOS_MAX 32
+struct beneficiary {
+    uint32_t home;
+    uint64_t changed[RESOURCE_TYPE_COUNT]; /* sequence of the last change of its segments of a type */
+    struct slice mbis[RESOURCE_MBI_MAX];   /* borrowed from the row */
+    size_t mbi_count;
+    uint32_t acos[BENEFICIARY_ACOS_MAX]; /* for which it is exportable now */
+    size_t aco_count;
+};
+/* STATUS_NOT_FOUND if nothing of it was ever imported. */
+NODISCARD enum status beneficiary_get(struct engine_txn *txn, struct slice id,
+                                      struct beneficiary *ret_beneficiary, struct error *error);
+NODISCARD enum status beneficiary_put(struct store_write *write, struct slice id,
+                                      const struct beneficiary *beneficiary, struct error *error);
+/* The latest transactionTime given to an ACO that reads this beneficiary; INT64_MIN if none was. */
+NODISCARD enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,
+                                            int64_t *ret_us, struct error *error);
+
+/* Within a write request. A Patient said that the beneficiary has these MBIs; its exportability follows.
+ * Updates `beneficiary` (which the caller stores). */
+NODISCARD enum status attribution_learn_mbis(struct store_write *write, struct slice beneficiary_id,
+                                             struct beneficiary *beneficiary, const struct slice *mbis,
+                                             size_t mbi_count, struct arena *arena, struct error *error);
+/* Within a write request. `import --aco`: exportable from this request's instant on, whatever its MBI. */
+NODISCARD enum status attribution_add_beneficiary(struct store_write *write, uint32_t aco,
+                                                  struct slice beneficiary_id,
+                                                  struct beneficiary *beneficiary, struct error *error);
+
+/* A roster: the whole list of an ACO's MBIs as of an instant. Those on it and not yet attributed join, those
+ * not on it leave. STATUS_EXISTS if a roster of that name was applied before; STATUS_CONFLICT if a newer one
+ * was; nothing is changed then. All in one transaction. */
+struct roster_apply {
+    struct write_request request;
+    char aco_id[ACO_ID_MAX + 1];
+    char name[128]; /* of the file */
+    int64_t at_us;
+    const char *mbis; /* MBI_SIZE_MAX bytes each, sorted, unique, padded with spaces; borrowed */
+    size_t mbi_count;
+    uint64_t ret_joined, ret_left, ret_total;
+    uint64_t ret_unknown; /* of the total: no Patient was imported yet */
+};
+void roster_apply_init(struct roster_apply *apply);
+
+/* Exportable beneficiaries of an ACO at a sequence, in memcmp order of their ids. */
+struct exportable {
+    struct slice beneficiary; /* borrowed until the next step */
+    uint32_t home;
+    bool at_since; /* was exportable at the instant that the scan was asked about */
+};
+struct exportable_scan;
+NODISCARD enum status exportable_scan_open(struct engine_txn *txn, uint32_t aco, uint64_t sequence,
+                                           int64_t since_us, struct exportable_scan **ret_scan,
+                                           struct error *error);
+void exportable_scan_close(struct exportable_scan *scan);
+/* From `first` on (empty: from the begin). */
+void exportable_scan_seek(struct exportable_scan *scan, struct slice first);
+/* STATUS_NOT_FOUND at the end. STATUS_CORRUPT: one row cannot be read; the next call goes on behind it. */
+NODISCARD enum status exportable_scan_next(struct exportable_scan *scan, struct exportable *ret_exportable,
+                                           struct error *error);
+
+/* For people: rosters applied, newest first; members with their intervals. */
+struct roster {
+    struct slice name;
+    int64_t at_us, applied_us;
+    uint64_t total, joined, left;
+};
+typedef enum status roster_handler(void *context, const struct roster *roster, struct error *error);
+NODISCARD enum status roster_each(struct engine_txn *txn, uint32_t aco, roster_handler *handler,
+                                  void *context, struct error *error);
+typedef enum status attribution_handler(void *context, struct slice mbi, struct slice beneficiary,
+                                        const struct interval *intervals, size_t count, struct error *error);
+/* MBIs that are attributed at `at_us` as the store knows it now (INTERVAL_OPEN_US: now); beneficiary is empty
+ * where no Patient carried the MBI. Directly added beneficiaries come with an empty MBI. */
+NODISCARD enum status attribution_each(struct engine_txn *txn, uint32_t aco, int64_t at_us,
+                                       attribution_handler *handler, void *context, struct error *error);
+
+#endif
