@@ -18,6 +18,7 @@ struct writer {
     /* Taken from the inbox and not yet applied: urgent ones first, each list oldest first. */
     struct message *urgent, **urgent_end;
     struct message *bulk, **bulk_end;
+    size_t waiting; /* in both lists */
     bool stopping;
 };
 
@@ -42,7 +43,10 @@ static void writer_sort(struct writer *writer, struct message *list)
         message->next = NULL;
         if (message->deliver == writer_deliver_stop) {
             message->deliver(message, writer);
-        } else if (request_of(message)->urgent) {
+            continue;
+        }
+        writer->waiting++;
+        if (request_of(message)->urgent) {
             *writer->urgent_end = message;
             writer->urgent_end = &message->next;
         } else {
@@ -69,6 +73,7 @@ static struct write_request *writer_pop(struct writer *writer)
         return NULL;
     }
     message->next = NULL;
+    writer->waiting--;
     return request_of(message);
 }
 
@@ -173,9 +178,12 @@ static bool writer_run_group(struct writer *writer, struct write_request **reque
 static void *writer_main(void *argument)
 {
     struct writer *writer = argument;
-    while (!writer->stopping || writer->urgent || writer->bulk) {
-        bool idle = !writer->urgent && !writer->bulk;
-        writer_sort(writer, idle ? mailbox_wait(writer->inbox, INT64_MAX) : mailbox_take(writer->inbox));
+    while (!writer->stopping || writer->waiting) {
+        /* Bounded: what is taken and not yet applied never exceeds two inboxes. */
+        if (writer->waiting == 0)
+            writer_sort(writer, mailbox_wait(writer->inbox, INT64_MAX));
+        else if (writer->waiting <= WRITER_QUEUE_MAX)
+            writer_sort(writer, mailbox_take(writer->inbox));
 
         struct write_request *requests[WRITER_GROUP_MAX];
         size_t count = 0, bytes = 0;

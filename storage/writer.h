@@ -19,8 +19,8 @@
 #include "codec/base/mailbox.h"
 #include "storage/store.h"
 
-#define WRITER_QUEUE_MAX       256                        /* requests that may wait */
-#define WRITER_GROUP_BYTES_MAX ((size_t)32 * 1024 * 1024) /* request->bytes in one commit */
+#define WRITER_QUEUE_MAX       256                       /* requests that may wait */
+#define WRITER_GROUP_BYTES_MAX ((size_t)8 * 1024 * 1024) /* request->bytes in one commit */
 
 struct write_request {
     struct message message; /* comes back to reply_to with status and error set */

@@ -1,0 +1,46 @@
+/*
+ * Settings: one table of them (name, kind, default, bounds, unit, meaning) in config.c. The file is
+ * "name = value" a line, "#" begins a comment. An unknown or bad setting is refused and named with its line.
+ *
+ * Threading: read-only once loaded.
+ */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include "codec/base/buffer.h"
+#include "server/reactor.h"
+
+struct config {
+    char listen[128];
+    char tls_certificate[512];
+    char tls_key[512];
+    bool plaintext;
+    unsigned reactors;       /* 0: one a core */
+    unsigned export_workers; /* 0: one a core */
+    struct connection_limits limits;
+    char public_url[256];
+    char trusted_proxy[128]; /* address whose X-Forwarded-* are believed */
+    char cors_origin[256];   /* empty: no CORS */
+    char issuer[128];
+    unsigned token_lifetime_seconds;
+    unsigned request_rate_per_minute;   /* per client; 0: off */
+    unsigned login_failures_per_minute; /* per address; 0: off */
+    uint64_t file_bytes_max;
+    uint64_t disk_reserve_bytes;
+    uint64_t map_bytes;
+    unsigned keep_hours; /* of finished files: Completed -> Archived -> Expired */
+    unsigned stop_grace_seconds;
+    char publisher[200];
+    char software_name[200];
+    char log_level[16];
+};
+
+void config_init(struct config *config); /* the defaults */
+NODISCARD enum status config_load(struct config *config, const char *path, struct error *error);
+/* Sets one setting by name; for the command line. */
+NODISCARD enum status config_set(struct config *config, const char *name, const char *value,
+                                 struct error *error);
+/* Every setting with value, default, unit and meaning, as text. */
+void config_show(const struct config *config, struct buffer *target);
+
+#endif

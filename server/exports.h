@@ -1,0 +1,55 @@
+/*
+ * Exports: running the jobs. Worker threads take slices of at most EXPORT_SLICE_MS; the job with the fewest
+ * bytes done goes first, so a small ACO is not stuck behind large ones.
+ *
+ * A job's way: planned (walk the exportable beneficiaries and summaries, cut into files between
+ * beneficiaries, store the plan: In Progress), then file after file (segments spliced into
+ * DIR/jobs/<id>/<uuid>.part; fsync, rename, fsync the directory, commit FILE_DONE), then Completed. Several
+ * files of one job may run at once. Whatever a crash leaves is swept at the start, and active jobs go on.
+ *
+ *   DIR/jobs/<id>/<uuid>.ndjson.gz   the file        <uuid>.index   its index (codec/encoder.h)
+ *
+ * What cannot be read costs only itself: an OperationOutcome in the job's error file. What cannot be
+ * written fails the job (disk full too).
+ *
+ * Threading: exports_open/close from main; exports_wake, exports_progress, exports_cancel from any thread.
+ */
+#ifndef SERVER_EXPORTS_H
+#define SERVER_EXPORTS_H
+
+#include "server/service.h"
+#include "storage/jobs.h"
+
+#define EXPORT_SLICE_MS 50
+
+struct exports_options {
+    unsigned workers;
+    uint64_t file_bytes_max;     /* raw bytes after which a file is cut, between beneficiaries */
+    uint64_t disk_reserve_bytes; /* exports stop when less is free */
+    int64_t keep_us;             /* Completed -> Archived -> Expired */
+};
+
+/* Sweeps orphans, takes up the active jobs (and their buckets), starts the workers. */
+NODISCARD enum status exports_open(struct service *service, const struct exports_options *options,
+                                   struct exports **ret_exports, struct error *error);
+/* Lets running slices end; jobs go on at the next start. */
+void exports_close(struct exports *exports);
+
+/* A job was created. */
+void exports_wake(struct exports *exports, uint64_t job_id);
+/* A job was deleted: its work stops, its files go once no download holds them. */
+void exports_cancel(struct exports *exports, uint64_t job_id);
+
+struct exports_progress {
+    unsigned percent;      /* 0..99 while active, never falls */
+    unsigned seconds_left; /* an honest estimate, 1..120 */
+};
+/* STATUS_NOT_FOUND if it is not running here. */
+NODISCARD enum status exports_progress(struct exports *exports, uint64_t job_id,
+                                       struct exports_progress *ret_progress);
+
+/* "DIR/jobs/<id>/<uuid><suffix>", appended. */
+void export_path(struct buffer *target, const char *dir, uint64_t job_id, const char *uuid,
+                 const char *suffix);
+
+#endif

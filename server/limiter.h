@@ -1,0 +1,42 @@
+/*
+ * Token buckets. One kind, three uses: one active job per (ACO, endpoint) with capacity one and no refill
+ * (kick-off takes the token, every way a job can end returns it, a restart rebuilds the buckets from the job
+ * table); requests per client (off by default); failed logins per address.
+ *
+ * The bucket of a job refuses early; what decides is the job index inside the kick-off's transaction.
+ *
+ * Threading: any thread (sharded locks, no I/O). Bounded: the least recently used full bucket makes room.
+ */
+#ifndef SERVER_LIMITER_H
+#define SERVER_LIMITER_H
+
+#include "codec/base/slice.h"
+
+#include <stdint.h>
+
+struct limiter;
+
+enum limiter_kind {
+    LIMITER_JOB,     /* name: "<aco number>/<endpoint>" */
+    LIMITER_REQUEST, /* name: client id */
+    LIMITER_LOGIN,   /* name: address */
+    LIMITER_KIND_COUNT
+};
+
+struct limiter_rule {
+    unsigned capacity;   /* tokens at most; 0: unlimited */
+    unsigned per_minute; /* refill; 0: only by limiter_return */
+};
+
+struct limiter *limiter_new(const struct limiter_rule rules[LIMITER_KIND_COUNT]);
+void limiter_free(struct limiter *limiter);
+
+/* Takes a token, or says in how many seconds one may be there (at least 1; 0 if only a return brings it). */
+bool limiter_take(struct limiter *limiter, enum limiter_kind kind, struct slice name,
+                  unsigned *ret_wait_seconds);
+/* True if one could be taken now. */
+bool limiter_has(struct limiter *limiter, enum limiter_kind kind, struct slice name,
+                 unsigned *ret_wait_seconds);
+void limiter_return(struct limiter *limiter, enum limiter_kind kind, struct slice name);
+
+#endif

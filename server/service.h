@@ -1,0 +1,39 @@
+/*
+ * The service: what all handlers share. Made by main.c before the reactors start, immutable afterwards but
+ * for what its parts guard themselves.
+ *
+ * Threading: read from every thread; each part's own header says what may be called where.
+ */
+#ifndef SERVER_SERVICE_H
+#define SERVER_SERVICE_H
+
+#include "server/exchange.h"
+#include "storage/store.h"
+
+#define SLUICE_VERSION "0.1.0"
+
+struct config;
+struct log;
+struct writer;
+struct tokens;
+struct limiter;
+struct exports;
+struct reactors;
+
+struct service {
+    const struct config *config;
+    struct store *store;
+    struct writer *writer;
+    struct tokens *tokens;
+    struct limiter *limiter;
+    struct exports *exports;
+    struct reactors *reactors;
+    int64_t started_us; /* clock_now_us */
+};
+
+static inline struct service *exchange_service(const struct exchange *exchange)
+{
+    return exchange->service;
+}
+
+#endif
