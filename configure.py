@@ -41,11 +41,10 @@ MAY_INCLUDE = {
 # row, and a decision.
 HEADER_HOMES = {
     "yajl/*":          ["codec/json_reader.*", "codec/json_writer.*"],
-    "libdeflate.h":    ["codec/deflate.*", "codec/gzip_splice.*", "codec/segment*"],
-    "isa-l.h":         ["codec/deflate.*", "codec/gzip_splice.*", "codec/checksum.*", "codec/segment*"],
-    "isa-l/*":         ["codec/deflate.*", "codec/gzip_splice.*", "codec/checksum.*", "codec/segment*"],
-    "zlib.h":          ["codec/deflate.*", "codec/gzip_splice.*", "codec/segment*", "storage/import*", "tools/synth/*"],
-    "xxhash.h":        ["codec/hash.*", "codec/resource.c"],
+    "libdeflate.h":    ["codec/deflate.*"],
+    "isa-l.h":         ["codec/deflate.*"],
+    "zlib.h":          ["codec/deflate.*", "tools/synth/*"],
+    "xxhash.h":        ["codec/resource.*"],
     "lmdb.h":          ["storage/engine_lmdb.c"],
     "zip.h":           ["storage/archive.*", "tools/synth/*"],
     "event2/*":        ["server/reactor.*", "server/connection.*"],
@@ -68,7 +67,8 @@ SYSTEM_HEADERS = """
 
 # ---- What is built ----------------------------------------------------------------------------------------
 
-# A library is every .c file below its folder but a main.c, whose folder's program that is.
+# A library is every .c file below its folder but a main.c, whose folder's program that is. Each stands after
+# those it uses. (What tests/support has for higher layers finds them in the program that is linked with both.)
 Library = namedtuple("Library", "name folder uses links")
 LIBRARIES = [
     Library("codec",    "codec",        [],                   "-lyajl -lz -lisal -ldeflate -lxxhash -lm"),
@@ -76,7 +76,7 @@ LIBRARIES = [
     Library("server",   "server",       ["storage", "codec"], "-levent_core -levent_pthreads -lssl -lcrypto -ljwt"),
     Library("tools",    "tools/common", ["codec"],            ""),
     Library("loadtest", "loadtest",     ["codec"],            "-lcurl -lssl -lcrypto -lm"),
-    Library("support",  "tests/support", ["server", "storage", "codec"], "-lcmocka"),
+    Library("support",  "tests/support", ["codec"],           "-lcmocka"),
 ]
 
 # A program is these files and these libraries. One whose files are not there yet is left out.
@@ -216,18 +216,13 @@ class Ninja:
 
 def library_closure(names):
     """Libraries in link order, each before those it uses."""
-    by_name = {library.name: library for library in LIBRARIES}
-    wanted = set()
-
-    def want(name):
-        wanted.add(name)
-        for used in by_name[name].uses:
-            want(used)
-
-    for name in names:
-        want(name)
-    order = ["support", "loadtest", "tools", "server", "storage", "codec"]
-    return [by_name[name] for name in order if name in wanted and library_sources(by_name[name])]
+    wanted = set(names)
+    closure = []
+    for library in reversed(LIBRARIES):
+        if library.name in wanted:
+            wanted.update(library.uses)
+            closure.append(library)
+    return [library for library in closure if library_sources(library)]
 
 
 def links_of(names):
