@@ -5,7 +5,11 @@
  * Hour 24, second 60, a missing zone or missing seconds are refused; zones reach from -14:00 to +14:00
  * ("-00:00" and "Z" are UTC).
  *
- * Threading: pure functions.
+ * Formatting takes instants from INSTANT_MIN_US to INSTANT_MAX_US (CHECK); parsing gives no others. Refusals
+ * are STATUS_INVALID with the text (40 bytes of it at most) and what is wrong with it.
+ *
+ * Threading: any thread. Pure functions, but that http_date_parse asks the clock for a two-digit year's
+ * century.
  */
 #ifndef CODEC_INSTANT_H
 #define CODEC_INSTANT_H
@@ -29,7 +33,8 @@ NODISCARD enum status instant_parse(struct slice text, int64_t *ret_us, struct e
  * (form decoding turned it into one). */
 NODISCARD enum status datetime_parse_since(struct slice text, int64_t *ret_us, struct error *error);
 
-/* A FHIR date or dateTime (any precision) as days since 1970-01-01, the date as written (no zone shift). */
+/* A FHIR date or dateTime (any precision) as days since 1970-01-01, the date as written (no zone shift); a
+ * year or a month is its first day. */
 NODISCARD enum status date_parse_days(struct slice text, int32_t *ret_days, struct error *error);
 
 /* "2019-12-09T20:44:01.705398Z": always 6 fraction digits. Returns the length. */

@@ -37,7 +37,7 @@ void json_member_string(struct json_writer *writer, const char *key, struct slic
 void json_member_number(struct json_writer *writer, const char *key, int64_t number);
 void json_member_bool(struct json_writer *writer, const char *key, bool value);
 
-/* The document is complete: CHECKs the nesting and flushes into the target. */
+/* The document is complete (CHECKed) and all of it in the target; the writer may begin another one. */
 void json_writer_finish(struct json_writer *writer);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * Lines out of a stream of bytes. Lines end at "\n" ("\r\n" is taken too, the last line may lack its end);
- * an empty or all-blank line is skipped and counted; a line over the bound is skipped and reported once,
- * without holding its bytes.
+ * an empty or all-blank line is skipped and counted; a line over the bound (its end not counted) is skipped
+ * and reported once, without holding its bytes. What is handed out does not depend on how the stream was cut
+ * into chunks. After a failure nothing may follow but ndjson_splitter_release.
  *
  * Threading: one thread at a time.
  */
@@ -20,11 +21,12 @@ struct ndjson_splitter {
     bool at_begin;        /* a byte order mark is dropped here */
 };
 
-/* Called for each line. `too_long`: the line was over the bound, `line` is empty. A status other than OK
- * stops the splitter, which returns it. */
+/* Called for each line, which lives until the handler returns. `too_long`: the line was over the bound,
+ * `line` is empty. A status other than OK stops the splitter, which returns it. */
 typedef enum status ndjson_handler(void *context, uint64_t line_number, struct slice line, bool too_long,
                                    struct error *error);
 
+/* line_bytes_max is at most SIZE_MAX / 2 (CHECK). */
 void ndjson_splitter_init(struct ndjson_splitter *splitter, size_t line_bytes_max);
 void ndjson_splitter_release(struct ndjson_splitter *splitter);
 /* Takes the next bytes; lines inside one chunk are handed out without a copy. */

@@ -10,6 +10,18 @@
  * (FHIR id: [A-Za-z0-9.-]{1,64}); a beneficiary reference that is not exactly "Patient/{id}"; a
  * meta.lastUpdated that is no instant; a line over RESOURCE_BYTES_MAX.
  *
+ * Each refusal names the element that is wrong ("meta.lastUpdated: ...").
+ *
+ * content_hash is XXH3-64 of the canonical bytes without the member lastUpdated of meta and the comma that
+ * goes with it (the one behind it, else the one before it); where meta is empty or has nothing else, the
+ * whole member meta is left out so. Hence a resource has one hash whether it came with a time, with another
+ * time, with "meta":{} or without meta, and stamping does not change it. Anything else that differs, were it
+ * only the order of keys or the way a character is escaped, gives another hash.
+ *
+ * Service days are the dates as written; a year or month counts as its first day, a bound that is missing is
+ * the other one, and what is no date is passed over. MBIs are the values of 1 to MBI_SIZE_MAX bytes, each
+ * once, those whose identifier-currency extension says "historic" last; their pattern is not checked here.
+ *
  * Threading: a parser belongs to one thread at a time.
  */
 #ifndef CODEC_RESOURCE_H
@@ -55,7 +67,7 @@ struct resource {
     int64_t last_updated_us;
     int32_t service_first_day; /* ExplanationOfBenefit: of billablePeriod, else of the items; DAY_NONE */
     int32_t service_last_day;
-    uint64_t content_hash; /* XXH3-64 of the canonical bytes without meta.lastUpdated */
+    uint64_t content_hash; /* see below */
     struct slice json;     /* canonical, without the line's end */
     enum resource_stamp_place stamp_place;
     size_t stamp_offset; /* in json */

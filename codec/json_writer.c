@@ -1,0 +1,171 @@
+#include "codec/json_writer.h"
+
+#include "codec/base/check.h"
+#include "codec/base/mem.h"
+#include "codec/utf8.h"
+
+#include <yajl/yajl_gen.h>
+
+struct json_writer {
+    yajl_gen yajl;
+    struct buffer *target;
+    size_t depth;
+    bool has_value;
+};
+
+static void *json_yajl_alloc(void *context, size_t size)
+{
+    (void)context;
+    return mem_alloc(size);
+}
+
+static void *json_yajl_realloc(void *context, void *old, size_t size)
+{
+    (void)context;
+    return mem_realloc(old, size);
+}
+
+static void json_yajl_free(void *context, void *memory)
+{
+    (void)context;
+    mem_free(memory);
+}
+
+static void json_print(void *context, const char *data, size_t size)
+{
+    struct json_writer *writer = context;
+    buffer_append(writer->target, data, size);
+}
+
+struct json_writer *json_writer_new(struct buffer *target)
+{
+    static const yajl_alloc_funcs memory = {json_yajl_alloc, json_yajl_realloc, json_yajl_free, NULL};
+    struct json_writer *writer = mem_new(struct json_writer);
+    writer->target = target;
+    writer->yajl = yajl_gen_alloc(&memory);
+    CHECK(writer->yajl);
+    /* Straight into the target: yajl's own buffer would be a second copy. */
+    CHECK(yajl_gen_config(writer->yajl, yajl_gen_print_callback, json_print, writer));
+    return writer;
+}
+
+void json_writer_free(struct json_writer *writer)
+{
+    if (!writer)
+        return;
+    yajl_gen_free(writer->yajl);
+    mem_free(writer);
+}
+
+/* yajl refuses what would not be JSON: a value where a key must stand, an end too many, too deep nesting.
+ * All of them are faults of the caller's code. */
+static void json_require(yajl_gen_status status)
+{
+    CHECK(status == yajl_gen_status_ok);
+}
+
+static void json_begin_value(struct json_writer *writer)
+{
+    CHECK(writer->depth > 0 || !writer->has_value); /* one value a document */
+    writer->has_value = true;
+}
+
+void json_object_begin(struct json_writer *writer)
+{
+    json_begin_value(writer);
+    json_require(yajl_gen_map_open(writer->yajl));
+    writer->depth++;
+}
+
+void json_object_end(struct json_writer *writer)
+{
+    CHECK(writer->depth > 0);
+    json_require(yajl_gen_map_close(writer->yajl));
+    writer->depth--;
+}
+
+void json_array_begin(struct json_writer *writer)
+{
+    json_begin_value(writer);
+    json_require(yajl_gen_array_open(writer->yajl));
+    writer->depth++;
+}
+
+void json_array_end(struct json_writer *writer)
+{
+    CHECK(writer->depth > 0);
+    json_require(yajl_gen_array_close(writer->yajl));
+    writer->depth--;
+}
+
+void json_string(struct json_writer *writer, struct slice text)
+{
+    CHECK(utf8_is_valid(text));
+    json_begin_value(writer);
+    json_require(yajl_gen_string(writer->yajl, (const unsigned char *)text.data, text.size));
+}
+
+void json_text(struct json_writer *writer, const char *text)
+{
+    json_string(writer, slice_from_text(text));
+}
+
+void json_key(struct json_writer *writer, const char *key)
+{
+    json_text(writer, key);
+}
+
+void json_number(struct json_writer *writer, int64_t number)
+{
+    json_begin_value(writer);
+    json_require(yajl_gen_integer(writer->yajl, number));
+}
+
+void json_number_text(struct json_writer *writer, struct slice text)
+{
+    json_begin_value(writer);
+    json_require(yajl_gen_number(writer->yajl, text.data, text.size));
+}
+
+void json_bool(struct json_writer *writer, bool value)
+{
+    json_begin_value(writer);
+    json_require(yajl_gen_bool(writer->yajl, value));
+}
+
+void json_null(struct json_writer *writer)
+{
+    json_begin_value(writer);
+    json_require(yajl_gen_null(writer->yajl));
+}
+
+void json_member_text(struct json_writer *writer, const char *key, const char *text)
+{
+    json_key(writer, key);
+    json_text(writer, text);
+}
+
+void json_member_string(struct json_writer *writer, const char *key, struct slice text)
+{
+    json_key(writer, key);
+    json_string(writer, text);
+}
+
+void json_member_number(struct json_writer *writer, const char *key, int64_t number)
+{
+    json_key(writer, key);
+    json_number(writer, number);
+}
+
+void json_member_bool(struct json_writer *writer, const char *key, bool value)
+{
+    json_key(writer, key);
+    json_bool(writer, value);
+}
+
+void json_writer_finish(struct json_writer *writer)
+{
+    CHECK(writer->depth == 0 && writer->has_value);
+    writer->has_value = false;
+    yajl_gen_reset(writer->yajl, NULL);
+}
