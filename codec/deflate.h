@@ -1,9 +1,14 @@
 /*
- * Raw deflate (RFC 1951), three libraries behind one face: ISA-L to compress fast, zlib to compress well,
- * libdeflate to inflate and to check (docs/decisions/compression.md).
+ * Raw deflate (RFC 1951), three libraries behind one face: ISA-L compresses fast, libdeflate compresses well
+ * and inflates, zlib finds block boundaries and combines CRCs (docs/decisions/compression.md).
  *
- * A *piece* is a run of deflate blocks that ends on a byte boundary without a final block, so pieces can
- * be copied behind one another. DEFLATE_END closes a stream of pieces.
+ * A *piece* is a run of deflate blocks that needs nothing before it and ends on a byte boundary without a
+ * final block, so pieces can be copied behind one another. Its last four bytes are 00 00 FF FF, the empty
+ * stored block of a sync flush. DEFLATE_END closes a stream of pieces.
+ *
+ * A *stream* is complete in itself (it has its final block): for what is never spliced.
+ *
+ * Sizes are checked: nothing larger than DEFLATE_RAW_BYTES_MAX goes in (CHECK) or is asked for.
  *
  * Threading: a deflater or inflater belongs to one thread at a time; crc functions are pure.
  */
@@ -15,18 +20,22 @@
 #include <stdint.h>
 
 enum deflate_level {
-    DEFLATE_LEVEL_FAST, /* import */
+    DEFLATE_LEVEL_FAST, /* import, filtered exports */
     DEFLATE_LEVEL_BEST  /* compaction */
 };
 
-#define DEFLATE_END      "\x03\x00" /* an empty final block with fixed codes */
-#define DEFLATE_END_SIZE 2
+#define DEFLATE_END           "\x03\x00" /* an empty final block with fixed codes */
+#define DEFLATE_END_SIZE      2
+#define DEFLATE_RAW_BYTES_MAX ((size_t)1024 * 1024 * 1024)
+#define DEFLATE_RATIO_MAX     1032 /* 258 bytes out of two bits: more cannot be */
 
 struct deflater;
 struct deflater *deflater_new(enum deflate_level level);
 void deflater_free(struct deflater *deflater);
 /* Appends one piece that holds `raw`. The same input gives the same bytes on the same machine. */
 void deflater_piece(struct deflater *deflater, struct slice raw, struct buffer *target);
+/* Appends one stream that holds `raw`; always compressed well, whatever the level: meant for small things. */
+void deflater_stream(struct deflater *deflater, struct slice raw, struct buffer *target);
 
 struct inflater;
 struct inflater *inflater_new(void);
@@ -35,13 +44,16 @@ void inflater_free(struct inflater *inflater);
  * followed in memory by DEFLATE_END (segments store it so). STATUS_CORRUPT if it is not that. */
 NODISCARD enum status inflater_piece(struct inflater *inflater, struct slice piece, size_t raw_size,
                                      char *target, struct error *error);
+/* The same for a stream, which must fill `stream` exactly. */
+NODISCARD enum status inflater_stream(struct inflater *inflater, struct slice stream, size_t raw_size,
+                                      char *target, struct error *error);
 
 uint32_t crc32_of(uint32_t crc, struct slice data); /* gzip's CRC-32; start with 0 */
-/* CRC of A behind B from their CRCs, with the operator of B's length. */
+/* The CRC of A followed by B, from their CRCs and the operator of B's length. */
 uint32_t crc32_operator(uint64_t size_of_second);
 uint32_t crc32_join(uint32_t crc_first, uint32_t crc_second, uint32_t operator_of_second);
 
-/* CRC-32C (Castagnoli), of stored keys and values. */
+/* CRC-32C (Castagnoli), of stored keys and values; start with 0. */
 uint32_t crc32c_of(uint32_t crc, struct slice data);
 
 #endif

@@ -42,18 +42,20 @@ struct encoder;
 struct encoder *encoder_new(void);
 void encoder_free(struct encoder *encoder);
 
-/* Starts a file: everything is forgotten but the memory. */
+/* Starts a file: everything is forgotten but the memory. The header is the first slice of the output. */
 void encoder_begin(struct encoder *encoder);
 
-/* Puts the resources of `segment` with stamp > since_us and <= until_us into the output (INSTANT_MIN_US for
- * no bound). At most one slice is added. When encoder_output_is_full, clear first (CHECK). STATUS_CORRUPT
- * leaves the output as it was: the caller may report the segment and go on. */
+/* Puts the resources of `segment` with stamp > since_us and <= until_us into the output. INSTANT_MIN_US as
+ * since_us is no lower bound, INSTANT_MAX_US as until_us no upper one. At most one slice is added. When
+ * encoder_output_is_full, clear first (CHECK). STATUS_CORRUPT leaves the output, the index and the counts as
+ * they were: the caller may report the segment and go on. */
 NODISCARD enum status encoder_segment(struct encoder *encoder, const struct segment *segment,
                                       int64_t since_us, int64_t until_us, struct error *error);
 
-/* Ends the file; nothing may follow but encoder_begin. */
+/* Ends the file; no segment may follow before encoder_begin. There is always room for the trailer. */
 void encoder_end(struct encoder *encoder);
 
+/* No room for another slice, or filtered pieces hold as much memory as they may. */
 bool encoder_output_is_full(const struct encoder *encoder);
 /* The pending slices, in order, and the bytes in them. */
 const struct iovec *encoder_output(const struct encoder *encoder, size_t *ret_count, size_t *ret_bytes);

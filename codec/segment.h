@@ -7,10 +7,28 @@
  *
  *   u8 kind 'S', u8 version, u16 0, u32 count, u32 raw bytes, u32 crc32 of raw, u32 crc operator of raw,
  *   u32 table bytes, u32 table raw bytes, u32 piece bytes, i64 oldest stamp, i64 newest stamp,
- *   table (columns, deflated), piece, DEFLATE_END
+ *   table (columns, one deflate stream; as they are where that is not smaller), u64 content hash of each
+ *   resource, piece, DEFLATE_END
  *
- * (docs/storage.md has the columns.) Bounds: count <= SEGMENT_COUNT_MAX; raw bytes about
- * SEGMENT_RAW_TARGET, more only if a single resource is larger.
+ * The table's columns, one behind the other. All numbers are LEB128 (7 bits a byte, the low ones first);
+ * "zigzag" makes signed numbers small: 0, -1, 1, -2 become 0, 1, 2, 3.
+ *
+ *   instants      how many different ones there are; zigzag(the first - the header's oldest stamp); then
+ *                 for each further one its distance from the one before. Ascending.
+ *   stamps        per resource the index of its stamp in `instants`
+ *   source times  per resource zigzag(index of its source time - index of its stamp)
+ *   sizes         per resource the bytes of its line, with the "\n". Offsets follow from them.
+ *   first days    zigzag(base); per resource 0 for DAY_NONE, else 1 + first day - base
+ *   last days     per resource 0 for DAY_NONE, else 1 + zigzag(last day - (first day, or base if none))
+ *   ids           per resource one byte: how many bytes it shares with the id before; per resource one
+ *                 byte: how many follow; then those bytes of all of them
+ *
+ * Stored size, measured on 400 beneficiaries with 15 claims each: 18.5 bytes a resource, 8 of them the hash
+ * (which no compressor makes smaller, and which is therefore kept out of the stream).
+ *
+ * Bounds: 1 <= count <= SEGMENT_COUNT_MAX; raw bytes about SEGMENT_RAW_TARGET, more only if a single
+ * resource is larger, never more than SEGMENT_RAW_MAX. Ids have 1 to RESOURCE_ID_MAX bytes. Whatever bytes
+ * are opened, a wrong one is an error and never more memory than the bounds allow.
  *
  * Stamps are the instants under which a resource is committed and exported (the text in its
  * meta.lastUpdated); source times are what the source said. They differ when the import had to stamp.
@@ -27,6 +45,7 @@
 #include <stdint.h>
 
 #define SEGMENT_RAW_TARGET  ((size_t)256 * 1024)
+#define SEGMENT_RAW_MAX     ((size_t)64 * 1024 * 1024)
 #define SEGMENT_COUNT_MAX   65535
 #define SEGMENT_HEADER_SIZE 48
 
@@ -49,46 +68,55 @@ struct segment {
     uint32_t crc_operator;
     int64_t oldest_us; /* stamps */
     int64_t newest_us;
-    struct slice table; /* deflated */
+    struct slice table; /* the columns, as stored */
     uint32_t table_raw_bytes;
-    struct slice piece; /* without DEFLATE_END, which follows it in memory */
+    struct slice hashes; /* u64 each */
+    struct slice piece;  /* without DEFLATE_END, which follows it in memory */
 };
 
-/* Checks the header and the lengths, not the compressed contents. */
+/* Checks the header and the lengths, not the compressed contents. STATUS_UNSUPPORTED for a later version,
+ * STATUS_CORRUPT for what is no segment. */
 NODISCARD enum status segment_open(struct slice value, struct segment *ret_segment, struct error *error);
 
-/* The opened table; reusable for one segment after another. */
+/* The opened table; reusable for one segment after another. After a failure it is empty. */
 struct segment_table {
-    struct segment_entry *entries; /* in id order; ids borrow from `raw` */
+    struct segment_entry *entries; /* in id order; ids borrow from `ids` */
     size_t count;
     size_t capacity;
-    struct buffer raw;
+    struct buffer raw; /* the columns */
+    struct buffer ids;
+    int64_t *instants;
+    size_t instant_capacity;
 };
 void segment_table_init(struct segment_table *table);
 void segment_table_release(struct segment_table *table);
+/* The entries agree with the header afterwards: as many, ids ascending, sizes that add up to the raw bytes,
+ * stamps from oldest to newest. */
 NODISCARD enum status segment_table_read(struct segment_table *table, const struct segment *segment,
                                          struct inflater *inflater, struct error *error);
 /* The entry of that id or NULL. */
 const struct segment_entry *segment_table_find(const struct segment_table *table, struct slice id);
 
-/* Appends the raw lines; checks length and CRC (STATUS_CORRUPT). */
+/* Appends the raw lines; checks length and CRC (STATUS_CORRUPT, and `target` is as it was). */
 NODISCARD enum status segment_inflate(const struct segment *segment, struct inflater *inflater,
                                       struct buffer *target, struct error *error);
 
-/* Everything: CRC, table against lines (offsets, sizes, order of ids, oldest and newest). For verify. */
+/* Everything: CRC and its operator, table against header and lines (offsets, sizes, order of ids, oldest and
+ * newest). For verify. */
 NODISCARD enum status segment_check(const struct segment *segment, struct inflater *inflater,
                                     struct error *error);
 
 struct segment_builder;
 struct segment_builder *segment_builder_new(enum deflate_level level);
 void segment_builder_free(struct segment_builder *builder);
-/* Adds a line (`json` without "\n"). Ids must come in strictly ascending order (CHECK). entry->offset and
- * size are ignored. */
+/* Adds a line (`json` without "\n"). Copies both. Ids must come in strictly ascending order, the bounds above
+ * hold, service days lie within years -9999 to 9999 or are DAY_NONE (CHECK). entry->offset and size are
+ * ignored. */
 void segment_builder_add(struct segment_builder *builder, const struct segment_entry *entry,
                          struct slice json);
 size_t segment_builder_count(const struct segment_builder *builder);
 size_t segment_builder_raw_bytes(const struct segment_builder *builder);
-/* True if a line of that size should rather begin the next segment. */
+/* True if a line of that size should rather begin the next segment. Never true of an empty builder. */
 bool segment_builder_is_full_for(const struct segment_builder *builder, size_t line_bytes);
 /* Appends the value and empties the builder. There must be at least one resource. */
 void segment_builder_finish(struct segment_builder *builder, struct buffer *target);
