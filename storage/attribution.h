@@ -69,7 +69,7 @@ struct roster_apply {
     const char *mbis; /* MBI_SIZE_MAX bytes each, sorted, unique, padded with spaces; borrowed */
     size_t mbi_count;
     uint64_t ret_joined, ret_left, ret_total;
-    uint64_t ret_unknown; /* of the total: no Patient was imported yet */
+    uint64_t ret_unknown; /* of those that joined: no Patient carries the MBI yet */
 };
 void roster_apply_init(struct roster_apply *apply);
 
