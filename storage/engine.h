@@ -24,8 +24,9 @@
 
 #include <stdint.h>
 
-#define ENGINE_KEY_SIZE_MAX 500
-#define ENGINE_TABLES_MAX   32
+#define ENGINE_KEY_SIZE_MAX   500
+#define ENGINE_VALUE_SIZE_MAX ((size_t)1024 * 1024 * 1024)
+#define ENGINE_TABLES_MAX     32
 
 struct engine;
 struct engine_txn;
@@ -35,23 +36,28 @@ struct engine_options {
     const char *path;          /* of the data file; its folder must exist */
     const char *const *tables; /* names; a table is then its index here */
     size_t table_count;
-    uint64_t map_bytes;   /* the most the store can ever hold; 0: 1 TiB */
+    uint64_t map_bytes;   /* the most the store can ever hold, address space; 0: 1 TiB (sanitizers: 16 GiB) */
     unsigned readers_max; /* transactions at once in all processes; 0: 512 */
     bool create;          /* make it; STATUS_EXISTS if it is there */
     bool read_only;       /* begin_write is a bug */
 };
 
-/* Threading: any thread. engine_close: no transaction may be open. */
+/* STATUS_NOT_FOUND: no file, or one whose making was interrupted. STATUS_BUSY: this process has it open
+ * already (LMDB's locks would be lost). STATUS_UNSUPPORTED: another version's file, or too large a map.
+ * Threading: any thread. engine_close: no transaction may be open. */
 NODISCARD enum status engine_open(const struct engine_options *options, struct engine **ret_engine,
                                   struct error *error);
 void engine_close(struct engine *engine);
 
+/* STATUS_BUSY: readers_max transactions are open. */
 NODISCARD enum status engine_begin_read(struct engine *engine, struct engine_txn **ret_txn,
                                         struct error *error);
+/* Waits for the write transaction of another process. */
 NODISCARD enum status engine_begin_write(struct engine *engine, struct engine_txn **ret_txn,
                                          struct error *error);
-/* Ends a write transaction durably (fsynced). On failure nothing of it stands; STATUS_IO after a failed
- * sync means that the process must stop, for the page cache can no longer be trusted. */
+/* Ends a write transaction durably (fsynced), and closes its cursors. On failure nothing of it stands;
+ * STATUS_IO after a failed sync means that the process must stop, for the page cache can no longer be
+ * trusted. */
 NODISCARD enum status engine_commit(struct engine_txn *txn, struct error *error);
 /* Ends a read transaction, or throws a write transaction away. NULL is allowed. Closes its cursors. */
 void engine_end(struct engine_txn *txn);
@@ -59,6 +65,8 @@ void engine_end(struct engine_txn *txn);
 /* STATUS_NOT_FOUND (without a text) if there is none. */
 NODISCARD enum status engine_get(struct engine_txn *txn, unsigned table, struct slice key,
                                  struct slice *ret_value, struct error *error);
+/* Key and value may be borrowed from this transaction itself. After a put or delete that failed (other than
+ * STATUS_NOT_FOUND) only engine_end is left: all else gives the same status again. */
 NODISCARD enum status engine_put(struct engine_txn *txn, unsigned table, struct slice key, struct slice value,
                                  struct error *error);
 /* As engine_put with the value given as two runs of bytes (a record's header and its payload). */
@@ -68,12 +76,14 @@ NODISCARD enum status engine_put2(struct engine_txn *txn, unsigned table, struct
 NODISCARD enum status engine_delete(struct engine_txn *txn, unsigned table, struct slice key,
                                     struct error *error);
 
-/* Number of writes (puts and deletes) done in this transaction so far. */
+/* Number of writes (puts and deletes) in this transaction so far; those that failed count, a delete that
+ * found nothing does not. */
 uint64_t engine_writes(const struct engine_txn *txn);
 
 /* A cursor walks one table in key order within [from, to); `to` of size 0 means to the end. engine_seek may
- * be called again and again on one cursor: cheaper than opening a new one. Writes to its table while a
- * cursor is open: seek again afterwards. */
+ * be called again and again on one cursor: cheaper than opening a new one. Before its first seek a cursor
+ * stands before the whole table. Writes to its table while a cursor is open: seek again afterwards (CHECK).
+ */
 NODISCARD enum status engine_cursor_open(struct engine_txn *txn, unsigned table,
                                          struct engine_cursor **ret_cursor, struct error *error);
 void engine_cursor_close(struct engine_cursor *cursor); /* NULL is allowed */
@@ -82,7 +92,8 @@ void engine_seek(struct engine_cursor *cursor, struct slice from, struct slice t
 /* All keys that begin with `prefix`, from `from` on (if from.size > 0, it must begin with the prefix). */
 void engine_seek_prefix(struct engine_cursor *cursor, struct slice prefix, struct slice from);
 /* The next pair. STATUS_NOT_FOUND (without a text) at the end. STATUS_CORRUPT: ret_key is set, and the next
- * call goes on behind it. */
+ * call goes on behind it; an empty ret_key means that the engine's own structure is damaged, and the next
+ * call is at the end. Any other failure ends the walk too. */
 NODISCARD enum status engine_next(struct engine_cursor *cursor, struct slice *ret_key,
                                   struct slice *ret_value, struct error *error);
 

@@ -83,8 +83,10 @@ void key_of_u32(struct key *key, uint32_t value);
 void key_of_u64(struct key *key, uint64_t value);
 void key_of_id(struct key *key, struct slice id);
 
-/* For messages: hex of at most 32 bytes, NUL-terminated. */
-#define KEY_TEXT_SIZE 80
+/* For messages: hex of at most KEY_TEXT_BYTES_MAX bytes, then "..." if there are more; NUL-terminated. A
+ * segment's key with a beneficiary id of 25 characters fits. */
+#define KEY_TEXT_BYTES_MAX 48
+#define KEY_TEXT_SIZE      (2 * KEY_TEXT_BYTES_MAX + 4)
 void key_text(struct slice key, char text[KEY_TEXT_SIZE]);
 
 #endif

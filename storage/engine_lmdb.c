@@ -1,0 +1,581 @@
+/*
+ * LMDB behind the engine seam. What matters of its ways:
+ *
+ * - MDB_NOTLS: a read transaction belongs to whoever holds it, not to its thread's slot; a thread may have
+ *   several.
+ * - Neither MDB_WRITEMAP nor MDB_NOSYNC: with a full disk or after a power cut they end in SIGBUS.
+ * - A process must not open a file twice: its own lock does not stop it from starting the lock file anew
+ *   under the feet of the first, and the first close drops the lock. Hence the list of open files.
+ * - A short write (a full disk) is reported as EIO, like a failing disk. write_code() tells them apart.
+ */
+#include "storage/engine_impl.h"
+
+#include "codec/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define GIB UINT64_C(1024) * 1024 * 1024
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* gcc */
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1 /* clang */
+#endif
+#endif
+#ifdef SANITIZED
+#define MAP_BYTES_DEFAULT (16 * GIB) /* their shadow leaves less address space */
+#else
+#define MAP_BYTES_DEFAULT (1024 * GIB)
+#endif
+#define READERS_MAX_DEFAULT 512
+#define SPACE_PROBE_BYTES   (1024 * 1024)
+
+struct lmdb_engine {
+    struct engine engine;
+    MDB_env *env;
+    MDB_dbi tables[ENGINE_TABLES_MAX];
+    char *path;
+    /* In the list of open files. A forked child inherits the list, but none of the locks. */
+    struct lmdb_engine *next_open;
+    dev_t device;
+    ino_t inode;
+    pid_t process;
+};
+
+struct lmdb_txn {
+    struct engine_txn txn;
+    MDB_txn *lmdb;
+};
+
+struct lmdb_cursor {
+    struct engine_cursor cursor;
+    MDB_cursor *lmdb;
+};
+
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lmdb_engine *open_engines;
+
+static struct lmdb_engine *lmdb_engine_of(struct engine *engine)
+{
+    return (struct lmdb_engine *)engine;
+}
+
+static MDB_txn *lmdb_txn_of(struct engine_txn *txn)
+{
+    return ((struct lmdb_txn *)txn)->lmdb;
+}
+
+static MDB_dbi lmdb_table(struct engine_txn *txn, unsigned table)
+{
+    return lmdb_engine_of(txn->engine)->tables[table];
+}
+
+static MDB_val val_of(struct slice slice)
+{
+    return (MDB_val){.mv_size = slice.size, .mv_data = (void *)(uintptr_t)slice.data};
+}
+
+static struct slice slice_of(const MDB_val *val)
+{
+    return slice_make(val->mv_data, val->mv_size);
+}
+
+/* ---- Errors ---- */
+
+static enum status status_of(int code)
+{
+    switch (code) {
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return STATUS_NO_SPACE;
+    case MDB_PAGE_NOTFOUND:
+    case MDB_CORRUPTED:
+    case MDB_INVALID:
+    case MDB_INCOMPATIBLE:
+    case MDB_CURSOR_FULL: /* a tree deeper than any real one */
+    case MDB_PAGE_FULL:
+        return STATUS_CORRUPT;
+    case MDB_READERS_FULL:
+        return STATUS_BUSY;
+    case MDB_VERSION_MISMATCH:
+    case MDB_MAP_RESIZED: /* another process was given a larger map and uses it */
+        return STATUS_UNSUPPORTED;
+    case MDB_TXN_FULL:
+        return STATUS_TOO_LARGE;
+    case MDB_PANIC:
+        return STATUS_IO;
+    default:
+        return code > 0 && code != EINVAL ? STATUS_IO : STATUS_INTERNAL;
+    }
+}
+
+static const char *advice_of(int code)
+{
+    switch (code) {
+    case MDB_MAP_FULL:
+        return " (the store has reached its map size: raise map_bytes)";
+    case MDB_MAP_RESIZED:
+        return " (another process opened it with a larger map: use the same map_bytes)";
+    case ENOMEM:
+        return " (so much address space is refused: choose a smaller map_bytes)";
+    default:
+        return "";
+    }
+}
+
+static enum status lmdb_fail(const char *path, int code, struct error *error, const char *what)
+{
+    return error_set(error, status_of(code), "%s: %s: %s%s", path, what, mdb_strerror(code), advice_of(code));
+}
+
+static enum status engine_fail(struct engine *engine, int code, struct error *error, const char *what)
+{
+    return lmdb_fail(lmdb_engine_of(engine)->path, code, error, what);
+}
+
+static enum status table_fail(struct engine_txn *txn, unsigned table, int code, struct error *error,
+                              const char *what)
+{
+    return error_set(error, status_of(code), "%s: table %s: %s: %s%s", lmdb_engine_of(txn->engine)->path,
+                     txn->engine->table_names[table], what, mdb_strerror(code), advice_of(code));
+}
+
+/* Whether EIO was a short write. The disk is then full still: what was written lies in the file. */
+static bool space_is_gone(MDB_env *env)
+{
+    int fd;
+    struct stat stat;
+    if (mdb_env_get_fd(env, &fd) != 0 || fstat(fd, &stat) != 0)
+        return false;
+    int code = posix_fallocate(fd, stat.st_size, SPACE_PROBE_BYTES);
+    return code == ENOSPC || code == EDQUOT || code == EFBIG;
+}
+
+/* The true reason of a write or commit that failed. */
+static int write_code(MDB_env *env, int code)
+{
+    if (code == EIO && space_is_gone(env))
+        code = ENOSPC;
+    /* Once the page that makes a commit stand could not be written, LMDB refuses to go on: no answer that
+     * makes the caller go on either. */
+    MDB_txn *txn;
+    int begun = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (begun == MDB_PANIC)
+        return MDB_PANIC;
+    if (begun == 0)
+        mdb_txn_abort(txn);
+    return code;
+}
+
+static void stop_on_damage(MDB_env *env, const char *text)
+{
+    const char *path = "the store";
+    mdb_env_get_path(env, &path);
+    fprintf(stderr, "%s is damaged and the process stops; restore it from a backup (%s)\n", path, text);
+    abort();
+}
+
+/* ---- Opening ---- */
+
+/* Opens the tables by name, all in one transaction; with `create` it makes them. */
+static int open_tables(struct lmdb_engine *engine, const struct engine_options *options,
+                       bool *ret_missing_all, const char **ret_missing)
+{
+    MDB_txn *txn;
+    int code = mdb_txn_begin(engine->env, NULL, options->read_only ? MDB_RDONLY : 0, &txn);
+    if (code != 0)
+        return code;
+    size_t found = 0;
+    for (size_t i = 0; code == 0 && i < options->table_count; i++) {
+        code = mdb_dbi_open(txn, options->tables[i], options->create ? MDB_CREATE : 0, &engine->tables[i]);
+        if (code == 0) {
+            found++;
+        } else if (code == MDB_NOTFOUND && !*ret_missing) {
+            *ret_missing = options->tables[i];
+            code = 0;
+        }
+    }
+    *ret_missing_all = found == 0;
+    if (code != 0 || *ret_missing) {
+        mdb_txn_abort(txn);
+        return code;
+    }
+    return mdb_txn_commit(txn); /* also of a read: it keeps the table handles */
+}
+
+static enum status open_environment(struct lmdb_engine *engine, const struct engine_options *options,
+                                    struct error *error)
+{
+    int code = mdb_env_create(&engine->env);
+    if (code == 0)
+        code = mdb_env_set_maxdbs(engine->env, (MDB_dbi)options->table_count);
+    if (code == 0)
+        code = mdb_env_set_maxreaders(engine->env,
+                                      options->readers_max ? options->readers_max : READERS_MAX_DEFAULT);
+    if (code == 0)
+        code = mdb_env_set_mapsize(engine->env, options->map_bytes ? options->map_bytes : MAP_BYTES_DEFAULT);
+    if (code == 0)
+        code = mdb_env_set_assert(engine->env, stop_on_damage);
+    if (code == 0)
+        code = mdb_env_open(engine->env, options->path,
+                            MDB_NOSUBDIR | MDB_NOTLS | (options->read_only ? MDB_RDONLY : 0u), 0600);
+    if (code == ENOENT && options->read_only)
+        return error_set(error, STATUS_NOT_FOUND, "%s: holds no store yet", options->path);
+    if (code == ENOMEM)
+        return error_set(error, STATUS_UNSUPPORTED, "%s: cannot open: %s%s", options->path,
+                         mdb_strerror(code), advice_of(code));
+    if (code != 0)
+        return lmdb_fail(options->path, code, error, "cannot open");
+
+    bool missing_all = false;
+    const char *missing = NULL;
+    code = open_tables(engine, options, &missing_all, &missing);
+    if (code != 0)
+        return lmdb_fail(options->path, code, error, "cannot open the tables");
+    if (missing_all)
+        return error_set(error, STATUS_NOT_FOUND, "%s: holds no store yet", options->path);
+    if (missing)
+        return error_set(error, STATUS_UNSUPPORTED, "%s: has no table %s: another version made it",
+                         options->path, missing);
+    return STATUS_OK;
+}
+
+static bool is_open(const struct stat *file)
+{
+    for (struct lmdb_engine *engine = open_engines; engine; engine = engine->next_open) {
+        if (engine->device == file->st_dev && engine->inode == file->st_ino && engine->process == getpid())
+            return true;
+    }
+    return false;
+}
+
+static void engine_free(struct lmdb_engine *engine)
+{
+    if (engine->env)
+        mdb_env_close(engine->env);
+    mem_free(engine->path);
+    mem_free(engine);
+}
+
+static enum status open_file(const struct engine_options *options, struct stat *ret_file, struct error *error)
+{
+    if (options->create) {
+        int fd = open(options->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 && errno == EEXIST)
+            return error_set(error, STATUS_EXISTS, "%s: is there already", options->path);
+        if (fd < 0)
+            return error_set_errno(error, "%s: cannot make", options->path);
+        close(fd);
+    }
+    if (stat(options->path, ret_file) != 0) {
+        if (errno == ENOENT)
+            return error_set(error, STATUS_NOT_FOUND, "%s: is not there", options->path);
+        return error_set_errno(error, "%s: cannot open", options->path);
+    }
+    return STATUS_OK;
+}
+
+static void remove_files(const char *path)
+{
+    struct buffer lock = BUFFER_INIT;
+    buffer_appendf(&lock, "%s-lock", path);
+    unlink(buffer_text(&lock));
+    unlink(path);
+    buffer_release(&lock);
+}
+
+static enum status lmdb_open(const struct engine_options *options, struct engine **ret_engine,
+                             struct error *error)
+{
+    struct stat file;
+    pthread_mutex_lock(&open_lock);
+    enum status status = open_file(options, &file, error);
+    if (status == STATUS_OK && is_open(&file))
+        status = error_set(error, STATUS_BUSY, "%s: this process has it open already", options->path);
+    if (status == STATUS_OK) {
+        struct lmdb_engine *engine = mem_new(struct lmdb_engine);
+        status = open_environment(engine, options, error);
+        if (status == STATUS_OK) {
+            engine->path = mem_strdup(options->path);
+            engine->device = file.st_dev;
+            engine->inode = file.st_ino;
+            engine->process = getpid();
+            engine->next_open = open_engines;
+            open_engines = engine;
+            *ret_engine = &engine->engine;
+        } else {
+            engine_free(engine);
+            if (options->create)
+                remove_files(options->path);
+        }
+    }
+    pthread_mutex_unlock(&open_lock);
+    return status;
+}
+
+static void lmdb_close(struct engine *engine)
+{
+    struct lmdb_engine *closing = lmdb_engine_of(engine);
+    pthread_mutex_lock(&open_lock);
+    struct lmdb_engine **link = &open_engines;
+    while (*link != closing)
+        link = &(*link)->next_open;
+    *link = closing->next_open;
+    engine_free(closing);
+    pthread_mutex_unlock(&open_lock);
+}
+
+/* ---- Transactions ---- */
+
+static enum status lmdb_begin(struct engine *engine, bool is_write, struct engine_txn **ret_txn,
+                              struct error *error)
+{
+    MDB_env *env = lmdb_engine_of(engine)->env;
+    unsigned flags = is_write ? 0 : MDB_RDONLY;
+    MDB_txn *lmdb;
+    int code = mdb_txn_begin(env, NULL, flags, &lmdb);
+    int cleared = 0;
+    if (code == MDB_READERS_FULL && mdb_reader_check(env, &cleared) == 0 && cleared > 0)
+        code = mdb_txn_begin(env, NULL, flags, &lmdb);
+    if (code != 0)
+        return engine_fail(engine, code, error, "cannot begin a transaction");
+    struct lmdb_txn *txn = mem_new(struct lmdb_txn);
+    txn->lmdb = lmdb;
+    *ret_txn = &txn->txn;
+    return STATUS_OK;
+}
+
+static enum status lmdb_commit(struct engine_txn *txn, struct error *error)
+{
+    struct engine *engine = txn->engine;
+    MDB_env *env = lmdb_engine_of(engine)->env;
+    int code = mdb_txn_commit(lmdb_txn_of(txn));
+    mem_free(txn);
+    if (code != 0)
+        return engine_fail(engine, write_code(env, code), error, "cannot commit");
+    return STATUS_OK;
+}
+
+static void lmdb_end(struct engine_txn *txn)
+{
+    mdb_txn_abort(lmdb_txn_of(txn));
+    mem_free(txn);
+}
+
+static enum status lmdb_get(struct engine_txn *txn, unsigned table, struct slice key,
+                            struct slice *ret_stored, struct error *error)
+{
+    MDB_val key_val = val_of(key), value;
+    int code = mdb_get(lmdb_txn_of(txn), lmdb_table(txn, table), &key_val, &value);
+    if (code == MDB_NOTFOUND)
+        return STATUS_NOT_FOUND;
+    if (code != 0)
+        return table_fail(txn, table, code, error, "cannot read");
+    *ret_stored = slice_of(&value);
+    return STATUS_OK;
+}
+
+static enum status write_fail(struct engine_txn *txn, unsigned table, int code, struct error *error)
+{
+    return table_fail(txn, table, write_code(lmdb_engine_of(txn->engine)->env, code), error, "cannot write");
+}
+
+static enum status lmdb_put(struct engine_txn *txn, unsigned table, struct slice key,
+                            const struct slice *parts, size_t part_count, struct error *error)
+{
+    MDB_val key_val = val_of(key), value = {.mv_size = 0};
+    for (size_t i = 0; i < part_count; i++)
+        value.mv_size += parts[i].size;
+    /* MDB_RESERVE: the parts are put together in the page itself. */
+    int code = mdb_put(lmdb_txn_of(txn), lmdb_table(txn, table), &key_val, &value, MDB_RESERVE);
+    if (code != 0)
+        return write_fail(txn, table, code, error);
+    char *target = value.mv_data;
+    for (size_t i = 0; i < part_count; i++) {
+        if (parts[i].size)
+            memcpy(target, parts[i].data, parts[i].size);
+        target += parts[i].size;
+    }
+    return STATUS_OK;
+}
+
+static enum status lmdb_delete(struct engine_txn *txn, unsigned table, struct slice key, struct error *error)
+{
+    MDB_val key_val = val_of(key);
+    int code = mdb_del(lmdb_txn_of(txn), lmdb_table(txn, table), &key_val, NULL);
+    if (code == MDB_NOTFOUND)
+        return STATUS_NOT_FOUND;
+    return code == 0 ? STATUS_OK : write_fail(txn, table, code, error);
+}
+
+/* ---- Cursors ---- */
+
+static enum status lmdb_cursor_open(struct engine_txn *txn, unsigned table, struct engine_cursor **ret_cursor,
+                                    struct error *error)
+{
+    MDB_cursor *lmdb;
+    int code = mdb_cursor_open(lmdb_txn_of(txn), lmdb_table(txn, table), &lmdb);
+    if (code != 0)
+        return table_fail(txn, table, code, error, "cannot open a cursor");
+    struct lmdb_cursor *cursor = mem_new(struct lmdb_cursor);
+    cursor->lmdb = lmdb;
+    *ret_cursor = &cursor->cursor;
+    return STATUS_OK;
+}
+
+static void lmdb_cursor_close(struct engine_cursor *cursor)
+{
+    mdb_cursor_close(((struct lmdb_cursor *)cursor)->lmdb);
+    mem_free(cursor);
+}
+
+static enum status cursor_move(struct engine_cursor *cursor, MDB_val *key, MDB_cursor_op op,
+                               struct slice *ret_key, struct slice *ret_stored, struct error *error)
+{
+    MDB_val value;
+    int code = mdb_cursor_get(((struct lmdb_cursor *)cursor)->lmdb, key, &value, op);
+    if (code == MDB_NOTFOUND)
+        return STATUS_NOT_FOUND;
+    if (code != 0)
+        return table_fail(cursor->txn, cursor->table, code, error, "cannot read");
+    *ret_key = slice_of(key);
+    *ret_stored = slice_of(&value);
+    return STATUS_OK;
+}
+
+static enum status lmdb_cursor_seek(struct engine_cursor *cursor, struct slice from, struct slice *ret_key,
+                                    struct slice *ret_stored, struct error *error)
+{
+    MDB_val key = val_of(from);
+    return cursor_move(cursor, &key, from.size ? MDB_SET_RANGE : MDB_FIRST, ret_key, ret_stored, error);
+}
+
+static enum status lmdb_cursor_next(struct engine_cursor *cursor, struct slice *ret_key,
+                                    struct slice *ret_stored, struct error *error)
+{
+    MDB_val key = {.mv_size = 0};
+    return cursor_move(cursor, &key, MDB_NEXT, ret_key, ret_stored, error);
+}
+
+/* ---- Statistics ---- */
+
+struct reader_walk {
+    unsigned count;
+    size_t oldest_txn; /* SIZE_MAX: none */
+};
+
+/* A line of mdb_reader_list, "<pid> <thread> <transaction>" or "-" for a slot without one; else a title. */
+static int reader_line(const char *line, void *context)
+{
+    struct reader_walk *walk = context;
+    int pid;
+    size_t thread, txn;
+    int fields = sscanf(line, "%d %zx %zu", &pid, &thread, &txn);
+    if (fields >= 2)
+        walk->count++;
+    if (fields == 3 && txn < walk->oldest_txn)
+        walk->oldest_txn = txn;
+    return 0;
+}
+
+/* LMDB keeps its free pages in its table 0: each value is a list, its length first. */
+static int free_pages(MDB_env *env, size_t *ret_pages)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    int code = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return code;
+    size_t pages = 0;
+    code = mdb_cursor_open(txn, 0, &cursor);
+    if (code == 0) {
+        MDB_val key, value;
+        while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+            size_t length = 0;
+            if (value.mv_size >= sizeof length)
+                memcpy(&length, value.mv_data, sizeof length);
+            pages += length;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    if (code != MDB_NOTFOUND)
+        return code;
+    *ret_pages = pages;
+    return 0;
+}
+
+static enum status lmdb_stats(struct engine *engine, struct engine_stats *ret_stats, struct error *error)
+{
+    MDB_env *env = lmdb_engine_of(engine)->env;
+    MDB_envinfo info;
+    MDB_stat stat;
+    size_t pages = 0;
+    struct reader_walk walk = {.oldest_txn = SIZE_MAX};
+    int code = mdb_env_info(env, &info);
+    if (code == 0)
+        code = mdb_env_stat(env, &stat);
+    if (code == 0 && mdb_reader_list(env, reader_line, &walk) < 0)
+        code = EIO;
+    if (code == 0)
+        code = free_pages(env, &pages);
+    if (code != 0)
+        return engine_fail(engine, code, error, "cannot read its statistics");
+    *ret_stats = (struct engine_stats){
+        .map_bytes = info.me_mapsize,
+        .file_bytes = (info.me_last_pgno + 1) * stat.ms_psize,
+        .free_bytes = pages * stat.ms_psize,
+        .readers = walk.count,
+        .readers_max = info.me_maxreaders,
+        .oldest_reader_age = walk.oldest_txn < info.me_last_txnid ? info.me_last_txnid - walk.oldest_txn : 0,
+    };
+    return STATUS_OK;
+}
+
+static enum status lmdb_table_stats(struct engine_txn *txn, unsigned table,
+                                    struct engine_table_stats *ret_stats, struct error *error)
+{
+    MDB_stat stat;
+    int code = mdb_stat(lmdb_txn_of(txn), lmdb_table(txn, table), &stat);
+    if (code != 0)
+        return table_fail(txn, table, code, error, "cannot read its statistics");
+    *ret_stats = (struct engine_table_stats){
+        .entries = stat.ms_entries,
+        .pages_bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * stat.ms_psize,
+    };
+    return STATUS_OK;
+}
+
+static unsigned lmdb_clear_stale_readers(struct engine *engine)
+{
+    int cleared = 0;
+    if (mdb_reader_check(lmdb_engine_of(engine)->env, &cleared) != 0 || cleared < 0)
+        return 0;
+    return (unsigned)cleared;
+}
+
+const struct engine_backend engine_lmdb = {
+    .open = lmdb_open,
+    .close = lmdb_close,
+    .begin = lmdb_begin,
+    .commit = lmdb_commit,
+    .end = lmdb_end,
+    .get = lmdb_get,
+    .put = lmdb_put,
+    .delete = lmdb_delete,
+    .cursor_open = lmdb_cursor_open,
+    .cursor_close = lmdb_cursor_close,
+    .cursor_seek = lmdb_cursor_seek,
+    .cursor_next = lmdb_cursor_next,
+    .stats = lmdb_stats,
+    .table_stats = lmdb_table_stats,
+    .clear_stale_readers = lmdb_clear_stale_readers,
+};
