@@ -12,7 +12,9 @@
 /* Up to here each new key of an object is compared with those before it; above, the keys are sorted when
  * the object ends. Both are cheap, and no input makes the time quadratic. */
 #define KEYS_COMPARED_MAX 32
-/* A reader that once met a document with very many keys gives that memory back. */
+/* Of all open objects together: room for so many at first. A reader that met a document with very many gives
+ * that memory back. */
+#define KEYS_EXPECTED           256
 #define KEYS_KEPT_MAX           4096
 #define DECODED_KEYS_KEPT_BYTES ((size_t)64 * 1024)
 
@@ -69,9 +71,17 @@ static void json_yajl_free(void *context, void *memory)
 
 static yajl_alloc_funcs json_yajl_memory = {json_yajl_alloc, json_yajl_realloc, json_yajl_free, NULL};
 
+static void json_set_key_capacity(struct json_reader *reader, size_t capacity)
+{
+    reader->key_capacity = capacity;
+    reader->keys = mem_realloc(reader->keys, capacity * sizeof *reader->keys);
+}
+
 struct json_reader *json_reader_new(void)
 {
-    return mem_new(struct json_reader);
+    struct json_reader *reader = mem_new(struct json_reader);
+    json_set_key_capacity(reader, KEYS_EXPECTED);
+    return reader;
 }
 
 void json_reader_free(struct json_reader *reader)
@@ -250,17 +260,11 @@ static bool json_fail_repeated(struct json_reader *reader, const struct json_key
     return false;
 }
 
-static void json_grow_keys(struct json_reader *reader)
-{
-    reader->key_capacity = reader->key_capacity ? reader->key_capacity * 2 : 256;
-    reader->keys = mem_realloc(reader->keys, reader->key_capacity * sizeof *reader->keys);
-}
-
 static inline bool json_remember_key(struct json_reader *reader, struct slice text)
 {
     size_t first = reader->frames[reader->depth - 1].first_key;
     if (__builtin_expect(reader->key_count == reader->key_capacity, 0))
-        json_grow_keys(reader);
+        json_set_key_capacity(reader, reader->key_capacity * 2);
     struct json_key_seen *key = &reader->keys[reader->key_count];
     key->mark = json_key_mark(text);
     key->size = (uint32_t)text.size;
@@ -403,11 +407,8 @@ static bool json_check_white_space(struct json_reader *reader)
 
 static void json_trim(struct json_reader *reader)
 {
-    if (reader->key_capacity > KEYS_KEPT_MAX) {
-        mem_free(reader->keys);
-        reader->keys = NULL;
-        reader->key_capacity = 0;
-    }
+    if (reader->key_capacity > KEYS_KEPT_MAX)
+        json_set_key_capacity(reader, KEYS_EXPECTED);
     if (reader->decoded_keys.capacity > DECODED_KEYS_KEPT_BYTES)
         buffer_release(&reader->decoded_keys);
 }

@@ -6,11 +6,15 @@
 
 #include <yajl/yajl_gen.h>
 
+#define WRITER_DEPTH_MAX 64
+
 struct json_writer {
     yajl_gen yajl;
     struct buffer *target;
-    size_t depth;
-    bool has_value;
+    unsigned depth;
+    uint64_t objects; /* bit n: the container at depth n is an object */
+    bool has_key;     /* and waits for its value */
+    bool has_value;   /* the document's own */
 };
 
 static void *json_yajl_alloc(void *context, size_t size)
@@ -57,62 +61,88 @@ void json_writer_free(struct json_writer *writer)
     mem_free(writer);
 }
 
-/* yajl refuses what would not be JSON: a value where a key must stand, an end too many, too deep nesting.
- * All of them are faults of the caller's code. */
+/* What would be no JSON is a fault of the caller's code. yajl sees some of it (it takes a string for a key,
+ * and an array's end for an object's), so the nesting is checked here. */
 static void json_require(yajl_gen_status status)
 {
     CHECK(status == yajl_gen_status_ok);
 }
 
+static bool json_is_in_object(const struct json_writer *writer)
+{
+    return writer->depth > 0 && (writer->objects >> (writer->depth - 1) & 1);
+}
+
 static void json_begin_value(struct json_writer *writer)
 {
-    CHECK(writer->depth > 0 || !writer->has_value); /* one value a document */
+    if (writer->depth == 0)
+        CHECK(!writer->has_value); /* one value a document */
+    else if (json_is_in_object(writer))
+        CHECK(writer->has_key);
+    writer->has_key = false;
     writer->has_value = true;
+}
+
+static void json_begin_container(struct json_writer *writer, bool object)
+{
+    json_begin_value(writer);
+    CHECK(writer->depth < WRITER_DEPTH_MAX);
+    uint64_t bit = UINT64_C(1) << writer->depth++;
+    writer->objects = object ? writer->objects | bit : writer->objects & ~bit;
+}
+
+static void json_end_container(struct json_writer *writer, bool object)
+{
+    CHECK(writer->depth > 0 && json_is_in_object(writer) == object && !writer->has_key);
+    writer->depth--;
 }
 
 void json_object_begin(struct json_writer *writer)
 {
-    json_begin_value(writer);
+    json_begin_container(writer, true);
     json_require(yajl_gen_map_open(writer->yajl));
-    writer->depth++;
 }
 
 void json_object_end(struct json_writer *writer)
 {
-    CHECK(writer->depth > 0);
+    json_end_container(writer, true);
     json_require(yajl_gen_map_close(writer->yajl));
-    writer->depth--;
 }
 
 void json_array_begin(struct json_writer *writer)
 {
-    json_begin_value(writer);
+    json_begin_container(writer, false);
     json_require(yajl_gen_array_open(writer->yajl));
-    writer->depth++;
 }
 
 void json_array_end(struct json_writer *writer)
 {
-    CHECK(writer->depth > 0);
+    json_end_container(writer, false);
     json_require(yajl_gen_array_close(writer->yajl));
-    writer->depth--;
+}
+
+static void json_put_string(struct json_writer *writer, struct slice text)
+{
+    CHECK(utf8_is_valid(text));
+    json_require(yajl_gen_string(writer->yajl, (const unsigned char *)text.data, text.size));
+}
+
+void json_key(struct json_writer *writer, const char *key)
+{
+    CHECK(json_is_in_object(writer) && !writer->has_key);
+    writer->has_key = true;
+    json_put_string(writer, slice_from_text(key));
 }
 
 void json_string(struct json_writer *writer, struct slice text)
 {
-    CHECK(utf8_is_valid(text));
     json_begin_value(writer);
-    json_require(yajl_gen_string(writer->yajl, (const unsigned char *)text.data, text.size));
+    json_put_string(writer, text);
 }
 
 void json_text(struct json_writer *writer, const char *text)
 {
     json_string(writer, slice_from_text(text));
-}
-
-void json_key(struct json_writer *writer, const char *key)
-{
-    json_text(writer, key);
 }
 
 void json_number(struct json_writer *writer, int64_t number)

@@ -2,8 +2,8 @@
  * JSON out: yajl's generator behind a small face. Minified, keys in the order they are written.
  *
  * The writer appends to a buffer of the caller. Strings are valid UTF-8 (CHECKed: text from outside is
- * checked by whoever let it in). Begin/end pairs must match; json_writer_finish CHECKs that. `/` is not
- * escaped; `<`, `>` and `&` are written as they are.
+ * checked by whoever let it in). Begin/end pairs must match, keys and values alternate, at most 64 levels
+ * (CHECKed). `/` is not escaped; `<`, `>` and `&` are written as they are.
  *
  * Threading: one thread at a time.
  */
