@@ -7,34 +7,32 @@
 #include <libdeflate.h>
 #include <zlib.h>
 
-#define FAST_LEVEL   3 /* of ISA-L */
-#define STREAM_LEVEL 6 /* of libdeflate, for streams beside fast pieces */
-#define BEST_LEVEL   9 /* of libdeflate */
+#define FAST_LEVEL 3 /* of ISA-L */
+#define BEST_LEVEL 9 /* of libdeflate */
 
 static const char sync_marker[4] = "\x00\x00\xff\xff";
 
 struct deflater {
-    enum deflate_level level;
-    struct libdeflate_compressor *compressor;
-    struct isal_zstream *fast; /* DEFLATE_LEVEL_FAST only, like its memory */
+    /* DEFLATE_LEVEL_FAST, else NULL */
+    struct isal_zstream *fast;
     uint8_t *fast_memory;
-    z_stream walker; /* DEFLATE_LEVEL_BEST only */
+    /* DEFLATE_LEVEL_BEST, else NULL */
+    struct libdeflate_compressor *best;
+    z_stream walker;
     struct buffer walked;
 };
 
 struct deflater *deflater_new(enum deflate_level level)
 {
     struct deflater *deflater = mem_new(struct deflater);
-    deflater->level = level;
     if (level == DEFLATE_LEVEL_FAST) {
-        deflater->compressor = libdeflate_alloc_compressor(STREAM_LEVEL);
         deflater->fast = mem_new(struct isal_zstream);
         deflater->fast_memory = mem_zalloc(ISAL_DEF_LVL3_DEFAULT);
     } else {
-        deflater->compressor = libdeflate_alloc_compressor(BEST_LEVEL);
+        deflater->best = libdeflate_alloc_compressor(BEST_LEVEL);
+        CHECK(deflater->best);
         CHECK(inflateInit2(&deflater->walker, -MAX_WBITS) == Z_OK);
     }
-    CHECK(deflater->compressor);
     return deflater;
 }
 
@@ -42,9 +40,10 @@ void deflater_free(struct deflater *deflater)
 {
     if (!deflater)
         return;
-    if (deflater->level == DEFLATE_LEVEL_BEST)
+    if (deflater->best) {
         inflateEnd(&deflater->walker);
-    libdeflate_free_compressor(deflater->compressor);
+        libdeflate_free_compressor(deflater->best);
+    }
     mem_free(deflater->fast);
     mem_free(deflater->fast_memory);
     buffer_release(&deflater->walked);
@@ -104,7 +103,11 @@ static void stream_walk(struct deflater *deflater, struct slice stream, size_t r
 static void piece_best(struct deflater *deflater, struct slice raw, struct buffer *target)
 {
     size_t begin = target->size;
-    deflater_stream(deflater, raw, target);
+    size_t room = libdeflate_deflate_compress_bound(deflater->best, raw.size);
+    char *room_begin = buffer_reserve(target, room);
+    target->size +=
+        libdeflate_deflate_compress(deflater->best, raw.size ? raw.data : "", raw.size, room_begin, room);
+    CHECK(target->size > begin);
     struct slice stream = slice_skip(buffer_slice(target), begin);
     size_t last_block;
     size_t end;
@@ -125,23 +128,12 @@ void deflater_piece(struct deflater *deflater, struct slice raw, struct buffer *
 {
     CHECK(raw.size <= DEFLATE_RAW_BYTES_MAX);
     size_t begin = target->size;
-    if (deflater->level == DEFLATE_LEVEL_FAST)
+    if (deflater->fast)
         piece_fast(deflater, raw, target);
     else
         piece_best(deflater, raw, target);
     CHECK(target->size - begin >= sizeof sync_marker);
     CHECK(memcmp(target->data + target->size - sizeof sync_marker, sync_marker, sizeof sync_marker) == 0);
-}
-
-void deflater_stream(struct deflater *deflater, struct slice raw, struct buffer *target)
-{
-    CHECK(raw.size <= DEFLATE_RAW_BYTES_MAX);
-    size_t room = libdeflate_deflate_compress_bound(deflater->compressor, raw.size);
-    char *begin = buffer_reserve(target, room);
-    size_t size =
-        libdeflate_deflate_compress(deflater->compressor, raw.size ? raw.data : "", raw.size, begin, room);
-    CHECK(size > 0);
-    target->size += size;
 }
 
 struct inflater {
@@ -164,27 +156,6 @@ void inflater_free(struct inflater *inflater)
     mem_free(inflater);
 }
 
-enum status inflater_stream(struct inflater *inflater, struct slice stream, size_t raw_size, char *target,
-                            struct error *error)
-{
-    size_t used = 0;
-    size_t made = 0;
-    enum libdeflate_result result = libdeflate_deflate_decompress_ex(
-        inflater->decompressor, stream.data, stream.size, target, raw_size, &used, &made);
-    if (result == LIBDEFLATE_INSUFFICIENT_SPACE)
-        return error_set(error, STATUS_CORRUPT, "deflated data hold more than the %zu bytes they should",
-                         raw_size);
-    if (result != LIBDEFLATE_SUCCESS)
-        return error_set(error, STATUS_CORRUPT, "deflated data are damaged");
-    if (made != raw_size)
-        return error_set(error, STATUS_CORRUPT, "deflated data hold %zu bytes instead of %zu", made,
-                         raw_size);
-    if (used != stream.size)
-        return error_set(error, STATUS_CORRUPT, "deflated data end after %zu of %zu bytes", used,
-                         stream.size);
-    return STATUS_OK;
-}
-
 enum status inflater_piece(struct inflater *inflater, struct slice piece, size_t raw_size, char *target,
                            struct error *error)
 {
@@ -192,8 +163,21 @@ enum status inflater_piece(struct inflater *inflater, struct slice piece, size_t
     if (piece.size < sizeof sync_marker ||
         memcmp(piece.data + piece.size - sizeof sync_marker, sync_marker, sizeof sync_marker) != 0)
         return error_set(error, STATUS_CORRUPT, "a deflated piece does not end with a sync marker");
-    return inflater_stream(inflater, slice_make(piece.data, piece.size + DEFLATE_END_SIZE), raw_size, target,
-                           error);
+    size_t all = piece.size + DEFLATE_END_SIZE;
+    size_t used = 0;
+    size_t made = 0;
+    enum libdeflate_result result = libdeflate_deflate_decompress_ex(inflater->decompressor, piece.data, all,
+                                                                     target, raw_size, &used, &made);
+    if (result == LIBDEFLATE_INSUFFICIENT_SPACE)
+        return error_set(error, STATUS_CORRUPT, "a deflated piece holds more than %zu bytes", raw_size);
+    if (result != LIBDEFLATE_SUCCESS)
+        return error_set(error, STATUS_CORRUPT, "a deflated piece is damaged");
+    if (made != raw_size)
+        return error_set(error, STATUS_CORRUPT, "a deflated piece holds %zu bytes instead of %zu", made,
+                         raw_size);
+    if (used != all)
+        return error_set(error, STATUS_CORRUPT, "a deflated piece ends after %zu of %zu bytes", used, all);
+    return STATUS_OK;
 }
 
 uint32_t crc32_of(uint32_t crc, struct slice data)

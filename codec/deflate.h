@@ -6,8 +6,6 @@
  * final block, so pieces can be copied behind one another. Its last four bytes are 00 00 FF FF, the empty
  * stored block of a sync flush. DEFLATE_END closes a stream of pieces.
  *
- * A *stream* is complete in itself (it has its final block): for what is never spliced.
- *
  * Sizes are checked: nothing larger than DEFLATE_RAW_BYTES_MAX goes in (CHECK) or is asked for.
  *
  * Threading: a deflater or inflater belongs to one thread at a time; crc functions are pure.
@@ -34,8 +32,6 @@ struct deflater *deflater_new(enum deflate_level level);
 void deflater_free(struct deflater *deflater);
 /* Appends one piece that holds `raw`. The same input gives the same bytes on the same machine. */
 void deflater_piece(struct deflater *deflater, struct slice raw, struct buffer *target);
-/* Appends one stream that holds `raw`; always compressed well, whatever the level: meant for small things. */
-void deflater_stream(struct deflater *deflater, struct slice raw, struct buffer *target);
 
 struct inflater;
 struct inflater *inflater_new(void);
@@ -44,9 +40,6 @@ void inflater_free(struct inflater *inflater);
  * followed in memory by DEFLATE_END (segments store it so). STATUS_CORRUPT if it is not that. */
 NODISCARD enum status inflater_piece(struct inflater *inflater, struct slice piece, size_t raw_size,
                                      char *target, struct error *error);
-/* The same for a stream, which must fill `stream` exactly. */
-NODISCARD enum status inflater_stream(struct inflater *inflater, struct slice stream, size_t raw_size,
-                                      char *target, struct error *error);
 
 uint32_t crc32_of(uint32_t crc, struct slice data); /* gzip's CRC-32; start with 0 */
 /* The CRC of A followed by B, from their CRCs and the operator of B's length. */

@@ -122,7 +122,7 @@ static enum status segment_filter(struct encoder *encoder, const struct segment 
         encoder->inflater = inflater_new();
         encoder->deflater = deflater_new(DEFLATE_LEVEL_FAST);
     }
-    enum status status = segment_table_read(&encoder->table, segment, encoder->inflater, error);
+    enum status status = segment_table_read(&encoder->table, segment, error);
     if (status != STATUS_OK)
         return status;
     buffer_reset(&encoder->raw);

@@ -21,14 +21,12 @@ enum status segment_open(struct slice value, struct segment *ret_segment, struct
     struct reader reader = reader_make(value);
     uint8_t kind = reader_u8(&reader);
     uint8_t version = reader_u8(&reader);
-    uint16_t reserved = reader_u16(&reader);
     struct segment segment;
-    segment.count = reader_u32(&reader);
+    segment.count = reader_u16(&reader);
     segment.raw_bytes = reader_u32(&reader);
     segment.crc = reader_u32(&reader);
     segment.crc_operator = reader_u32(&reader);
     uint32_t table_bytes = reader_u32(&reader);
-    segment.table_raw_bytes = reader_u32(&reader);
     uint32_t piece_bytes = reader_u32(&reader);
     segment.oldest_us = reader_i64(&reader);
     segment.newest_us = reader_i64(&reader);
@@ -39,17 +37,11 @@ enum status segment_open(struct slice value, struct segment *ret_segment, struct
     if (version != SEGMENT_VERSION)
         return error_set(error, STATUS_UNSUPPORTED, "segment: version %u, this build reads version %u",
                          version, SEGMENT_VERSION);
-    if (reserved != 0)
-        return corrupt(error, "reserved bits are set");
-    if (segment.count < 1 || segment.count > SEGMENT_COUNT_MAX)
-        return corrupt(error, "impossible count of resources");
+    if (segment.count < 1)
+        return corrupt(error, "no resources");
     if (segment.raw_bytes < segment.count || segment.raw_bytes > SEGMENT_RAW_MAX ||
         segment.raw_bytes > (uint64_t)piece_bytes * DEFLATE_RATIO_MAX)
         return corrupt(error, "impossible size of the lines");
-    if (table_bytes > segment.table_raw_bytes ||
-        segment.table_raw_bytes > SEGMENT_TABLE_BYTES_MAX(segment.count) ||
-        segment.table_raw_bytes > (uint64_t)table_bytes * DEFLATE_RATIO_MAX)
-        return corrupt(error, "impossible size of the table");
     if (segment.oldest_us > segment.newest_us)
         return corrupt(error, "its oldest stamp is newer than its newest");
     segment.table = reader_take(&reader, table_bytes);
@@ -103,7 +95,7 @@ enum status segment_check(const struct segment *segment, struct inflater *inflat
         status = corrupt(error, "its CRC operator is not that of its length");
         goto done;
     }
-    status = segment_table_read(&table, segment, inflater, error);
+    status = segment_table_read(&table, segment, error);
     if (status != STATUS_OK)
         goto done;
     status = lines_check(&table, raw.data, error);
@@ -120,8 +112,7 @@ struct segment_builder {
     size_t capacity;
     struct buffer ids;
     struct buffer raw;
-    struct buffer columns;
-    int64_t *instants; /* two for each of `capacity` */
+    uint64_t *numbers; /* four for each of `capacity` */
     int64_t oldest_us;
     int64_t newest_us;
 };
@@ -139,10 +130,9 @@ void segment_builder_free(struct segment_builder *builder)
         return;
     deflater_free(builder->deflater);
     mem_free(builder->entries);
-    mem_free(builder->instants);
+    mem_free(builder->numbers);
     buffer_release(&builder->ids);
     buffer_release(&builder->raw);
-    buffer_release(&builder->columns);
     mem_free(builder);
 }
 
@@ -150,7 +140,7 @@ static void builder_grow(struct segment_builder *builder)
 {
     builder->capacity = builder->capacity ? builder->capacity * 2 : 64;
     builder->entries = mem_realloc(builder->entries, builder->capacity * sizeof *builder->entries);
-    builder->instants = mem_realloc(builder->instants, builder->capacity * 2 * sizeof *builder->instants);
+    builder->numbers = mem_realloc(builder->numbers, builder->capacity * 4 * sizeof *builder->numbers);
 }
 
 static bool day_is_valid(int32_t day)
@@ -211,19 +201,11 @@ void segment_builder_finish(struct segment_builder *builder, struct buffer *targ
         builder->entries[i].id.data = id;
         id += builder->entries[i].id.size;
     }
-    buffer_reset(&builder->columns);
-    segment_table_encode(builder->entries, builder->count, builder->oldest_us, builder->instants,
-                         &builder->columns);
-
     struct slice raw = buffer_slice(&builder->raw);
     size_t begin = target->size;
     buffer_extend(target, SEGMENT_HEADER_SIZE);
     size_t table_begin = target->size;
-    deflater_stream(builder->deflater, buffer_slice(&builder->columns), target);
-    if (target->size - table_begin >= builder->columns.size) {
-        target->size = table_begin;
-        buffer_append_slice(target, buffer_slice(&builder->columns));
-    }
+    segment_table_encode(builder->entries, builder->count, builder->oldest_us, builder->numbers, target);
     size_t table_bytes = target->size - table_begin;
     for (size_t i = 0; i < builder->count; i++)
         buffer_append_u64(target, builder->entries[i].content_hash);
@@ -235,16 +217,14 @@ void segment_builder_finish(struct segment_builder *builder, struct buffer *targ
     char *header = target->data + begin;
     header[0] = SEGMENT_KIND;
     header[1] = SEGMENT_VERSION;
-    store_u16_le(header + 2, 0);
-    store_u32_le(header + 4, (uint32_t)builder->count);
-    store_u32_le(header + 8, (uint32_t)raw.size);
-    store_u32_le(header + 12, crc32_of(0, raw));
-    store_u32_le(header + 16, crc32_operator(raw.size));
-    store_u32_le(header + 20, (uint32_t)table_bytes);
-    store_u32_le(header + 24, (uint32_t)builder->columns.size);
-    store_u32_le(header + 28, (uint32_t)piece_bytes);
-    store_u64_le(header + 32, (uint64_t)builder->oldest_us);
-    store_u64_le(header + 40, (uint64_t)builder->newest_us);
+    store_u16_le(header + 2, (uint16_t)builder->count);
+    store_u32_le(header + 4, (uint32_t)raw.size);
+    store_u32_le(header + 8, crc32_of(0, raw));
+    store_u32_le(header + 12, crc32_operator(raw.size));
+    store_u32_le(header + 16, (uint32_t)table_bytes);
+    store_u32_le(header + 20, (uint32_t)piece_bytes);
+    store_u64_le(header + 24, (uint64_t)builder->oldest_us);
+    store_u64_le(header + 32, (uint64_t)builder->newest_us);
 
     builder->count = 0;
     buffer_reset(&builder->ids);

@@ -19,14 +19,13 @@ static int64_t unzigzag(uint64_t value)
     return (int64_t)(value >> 1 ^ (0 - (value & 1)));
 }
 
+/* ---- Numbers: LEB128 */
+
 static void append_number(struct buffer *target, uint64_t value)
 {
-    char *at = buffer_reserve(target, 10);
-    size_t size = 0;
     for (; value >= 0x80; value >>= 7)
-        at[size++] = (char)(value | 0x80);
-    at[size++] = (char)value;
-    target->size += size;
+        buffer_append_u8(target, (uint8_t)(value | 0x80));
+    buffer_append_u8(target, (uint8_t)value);
 }
 
 static uint64_t take_number(struct reader *reader)
@@ -43,6 +42,88 @@ static uint64_t take_number(struct reader *reader)
     reader->failed = true;
     return 0;
 }
+
+/* ---- Columns: the lowest value, the bits of the largest distance from it, the distances in so many bits */
+
+static unsigned bits_of(uint64_t value)
+{
+    return value ? 64 - (unsigned)__builtin_clzll(value) : 0;
+}
+
+static void append_bits(struct buffer *target, const uint64_t *values, size_t count, uint64_t base,
+                        unsigned width)
+{
+    uint64_t pending = 0;
+    unsigned used = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value = values[i] - base;
+        pending |= value << used;
+        if (used + width < 64) {
+            used += width;
+            continue;
+        }
+        buffer_append_u64(target, pending);
+        pending = used ? value >> (64 - used) : 0;
+        used = used + width - 64;
+    }
+    for (; used > 0; used -= used < 8 ? used : 8, pending >>= 8)
+        buffer_append_u8(target, (uint8_t)pending);
+}
+
+static void append_column(struct buffer *target, const uint64_t *values, size_t count)
+{
+    uint64_t low = values[0];
+    uint64_t high = values[0];
+    for (size_t i = 1; i < count; i++) {
+        low = values[i] < low ? values[i] : low;
+        high = values[i] > high ? values[i] : high;
+    }
+    append_number(target, low);
+    buffer_append_u8(target, (uint8_t)bits_of(high - low));
+    append_bits(target, values, count, low, bits_of(high - low));
+}
+
+struct column {
+    uint64_t base;
+    unsigned width;
+    const uint8_t *at;
+    unsigned bit; /* of *at */
+};
+
+/* Takes the bits of `count` values; there are so many then. */
+static struct column take_bits(struct reader *reader, size_t count, uint64_t base, unsigned width)
+{
+    struct slice bytes = {"", 0};
+    if (width > 64)
+        reader->failed = true;
+    else
+        bytes = reader_take(reader, (count * width + 7) / 8);
+    return (struct column){base, reader->failed ? 0 : width, (const uint8_t *)bytes.data, 0};
+}
+
+static struct column take_column(struct reader *reader, size_t count)
+{
+    uint64_t base = take_number(reader);
+    unsigned width = reader_u8(reader);
+    return take_bits(reader, count, base, width);
+}
+
+static uint64_t column_next(struct column *column)
+{
+    uint64_t value = 0;
+    for (unsigned have = 0; have < column->width;) {
+        unsigned left = column->width - have;
+        unsigned part = 8 - column->bit < left ? 8 - column->bit : left;
+        value |= (uint64_t)(*column->at >> column->bit & ((1u << part) - 1)) << have;
+        have += part;
+        column->bit += part;
+        column->at += column->bit / 8;
+        column->bit %= 8;
+    }
+    return column->base + value; /* may wrap; whoever asks checks the range */
+}
+
+/* ---- Writing */
 
 static int instant_compare(const void *a, const void *b)
 {
@@ -76,25 +157,45 @@ static size_t instant_index(const int64_t *instants, size_t count, int64_t insta
     return (size_t)(found - instants);
 }
 
-static void encode_times(const struct segment_entry *entries, size_t count, int64_t oldest_us,
-                         int64_t *instants, struct buffer *target)
+static uint64_t common_divisor(uint64_t a, uint64_t b)
 {
-    size_t distinct = instants_collect(entries, count, instants);
-    append_number(target, distinct);
-    /* Differences wrap: they are exact modulo 2^64, and so is the way back. */
-    append_number(target, zigzag((int64_t)((uint64_t)instants[0] - (uint64_t)oldest_us)));
-    for (size_t i = 1; i < distinct; i++)
-        append_number(target, (uint64_t)instants[i] - (uint64_t)instants[i - 1]);
-    for (size_t i = 0; i < count; i++)
-        append_number(target, instant_index(instants, distinct, entries[i].stamp_us));
-    for (size_t i = 0; i < count; i++) {
-        size_t stamp = instant_index(instants, distinct, entries[i].stamp_us);
-        size_t source = instant_index(instants, distinct, entries[i].source_us);
-        append_number(target, zigzag((int64_t)source - (int64_t)stamp));
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
     }
+    return a;
 }
 
-static void encode_days(const struct segment_entry *entries, size_t count, struct buffer *target)
+static void encode_times(const struct segment_entry *entries, size_t count, int64_t oldest_us,
+                         uint64_t *numbers, struct buffer *target)
+{
+    int64_t *instants = (int64_t *)numbers;
+    uint64_t *values = numbers + 2 * count;
+    size_t distinct = instants_collect(entries, count, instants);
+    /* Differences wrap: they are exact modulo 2^64, and so is the way back. */
+    uint64_t first = (uint64_t)instants[0];
+    uint64_t unit = 0;
+    for (size_t i = 0; i < distinct; i++) {
+        values[i] = (uint64_t)instants[i] - first;
+        unit = common_divisor(unit, values[i]);
+    }
+    append_number(target, distinct);
+    append_number(target, zigzag((int64_t)(first - (uint64_t)oldest_us)));
+    append_number(target, unit);
+    for (size_t i = 1; i < distinct; i++)
+        values[i] /= unit;
+    append_column(target, values, distinct);
+    for (size_t i = 0; i < count; i++)
+        values[i] = instant_index(instants, distinct, entries[i].stamp_us);
+    append_column(target, values, count);
+    for (size_t i = 0; i < count; i++)
+        values[i] = zigzag((int64_t)(instant_index(instants, distinct, entries[i].source_us) - values[i]));
+    append_column(target, values, count);
+}
+
+static void encode_days(const struct segment_entry *entries, size_t count, uint64_t *numbers,
+                        struct buffer *target)
 {
     int64_t base = INT64_MAX;
     for (size_t i = 0; i < count; i++)
@@ -105,13 +206,15 @@ static void encode_days(const struct segment_entry *entries, size_t count, struc
     append_number(target, zigzag(base));
     for (size_t i = 0; i < count; i++) {
         int64_t first = entries[i].service_first_day;
-        append_number(target, first == DAY_NONE ? 0 : (uint64_t)(1 + first - base));
+        numbers[i] = first == DAY_NONE ? 0 : (uint64_t)(1 + first - base);
     }
+    append_column(target, numbers, count);
     for (size_t i = 0; i < count; i++) {
         int64_t first = entries[i].service_first_day;
         int64_t last = entries[i].service_last_day;
-        append_number(target, last == DAY_NONE ? 0 : 1 + zigzag(last - (first == DAY_NONE ? base : first)));
+        numbers[i] = last == DAY_NONE ? 0 : 1 + zigzag(last - (first == DAY_NONE ? base : first));
     }
+    append_column(target, numbers, count);
 }
 
 static size_t shared_bytes(struct slice a, struct slice b)
@@ -122,32 +225,67 @@ static size_t shared_bytes(struct slice a, struct slice b)
     return shared;
 }
 
-static void encode_ids(const struct segment_entry *entries, size_t count, struct buffer *target)
+static void encode_ids(const struct segment_entry *entries, size_t count, uint64_t *numbers,
+                       struct buffer *target)
 {
-    buffer_reserve(target, count * (2 + RESOURCE_ID_MAX)); /* nothing moves below */
-    uint8_t *shared = (uint8_t *)buffer_extend(target, count);
-    uint8_t *rest = (uint8_t *)buffer_extend(target, count);
-    struct slice before = {"", 0};
+    uint64_t *shared = numbers;
+    uint64_t *rest = numbers + count;
+    bool used[256] = {false};
     for (size_t i = 0; i < count; i++) {
-        struct slice tail = slice_skip(entries[i].id, shared_bytes(before, entries[i].id));
-        shared[i] = (uint8_t)(entries[i].id.size - tail.size);
-        rest[i] = (uint8_t)tail.size;
-        buffer_append_slice(target, tail);
-        before = entries[i].id;
+        struct slice id = entries[i].id;
+        shared[i] = i == 0 ? 0 : shared_bytes(entries[i - 1].id, id);
+        rest[i] = id.size - shared[i];
+        for (size_t at = shared[i]; at < id.size; at++)
+            used[(uint8_t)id.data[at]] = true;
     }
+    append_column(target, shared, count);
+    append_column(target, rest, count);
+
+    size_t rest_total = 0;
+    for (size_t i = 0; i < count; i++)
+        rest_total += rest[i];
+    uint8_t codes[256];
+    size_t alphabet = 0;
+    for (size_t byte = 0; byte < 256; byte++)
+        if (used[byte])
+            codes[byte] = (uint8_t)alphabet++;
+    unsigned width = bits_of(alphabet - 1);
+    if (alphabet + (rest_total * width + 7) / 8 >= rest_total) {
+        alphabet = 0; /* nothing gained: the bytes as they are */
+        width = 8;
+    }
+    buffer_append_u8(target, (uint8_t)alphabet);
+    for (size_t byte = 0; byte < 256; byte++) {
+        if (used[byte] && alphabet)
+            buffer_append_u8(target, (uint8_t)byte);
+        if (!alphabet)
+            codes[byte] = (uint8_t)byte;
+    }
+    uint64_t pending = 0;
+    unsigned filled = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t at = shared[i]; at < entries[i].id.size; at++) {
+            pending |= (uint64_t)codes[(uint8_t)entries[i].id.data[at]] << filled;
+            filled += width;
+            for (; filled >= 8; filled -= 8, pending >>= 8)
+                buffer_append_u8(target, (uint8_t)pending);
+        }
+    if (filled > 0)
+        buffer_append_u8(target, (uint8_t)pending);
 }
 
 void segment_table_encode(const struct segment_entry *entries, size_t count, int64_t oldest_us,
-                          int64_t *instants, struct buffer *target)
+                          uint64_t *numbers, struct buffer *target)
 {
-    size_t begin = target->size;
-    encode_times(entries, count, oldest_us, instants, target);
+    encode_times(entries, count, oldest_us, numbers, target);
     for (size_t i = 0; i < count; i++)
-        append_number(target, entries[i].size);
-    encode_days(entries, count, target);
-    encode_ids(entries, count, target);
-    CHECK(target->size - begin <= SEGMENT_TABLE_BYTES_MAX(count));
+        numbers[i] = entries[i].size;
+    append_column(target, numbers, count);
+    encode_days(entries, count, numbers, target);
+    encode_ids(entries, count, numbers, target);
 }
+
+/* ---- Reading */
 
 void segment_table_init(struct segment_table *table)
 {
@@ -158,25 +296,8 @@ void segment_table_release(struct segment_table *table)
 {
     mem_free(table->entries);
     mem_free(table->instants);
-    buffer_release(&table->raw);
     buffer_release(&table->ids);
     segment_table_init(table);
-}
-
-static enum status table_inflate(struct segment_table *table, const struct segment *segment,
-                                 struct inflater *inflater, struct error *error)
-{
-    buffer_reset(&table->raw);
-    if (segment->table.size == segment->table_raw_bytes) {
-        buffer_append_slice(&table->raw, segment->table);
-        return STATUS_OK;
-    }
-    enum status status = inflater_stream(inflater, segment->table, segment->table_raw_bytes,
-                                         buffer_reserve(&table->raw, segment->table_raw_bytes), error);
-    if (status != STATUS_OK)
-        return status;
-    table->raw.size = segment->table_raw_bytes;
-    return STATUS_OK;
 }
 
 static bool decode_times(struct segment_table *table, const struct segment *segment, struct reader *reader)
@@ -192,16 +313,20 @@ static bool decode_times(struct segment_table *table, const struct segment *segm
         table->instant_capacity = distinct;
     }
     int64_t *instants = table->instants;
-    instants[0] = (int64_t)((uint64_t)segment->oldest_us + (uint64_t)unzigzag(take_number(reader)));
-    for (size_t i = 1; i < distinct; i++) {
-        instants[i] = (int64_t)((uint64_t)instants[i - 1] + take_number(reader));
-        if (instants[i] <= instants[i - 1])
+    uint64_t first = (uint64_t)segment->oldest_us + (uint64_t)unzigzag(take_number(reader));
+    uint64_t unit = take_number(reader);
+    struct column column = take_column(reader, distinct);
+    for (size_t i = 0; i < distinct; i++) {
+        uint64_t distance;
+        if (__builtin_mul_overflow(column_next(&column), unit, &distance))
             return false;
+        instants[i] = (int64_t)(first + distance);
     }
     int64_t oldest = INT64_MAX;
     int64_t newest = INT64_MIN;
+    column = take_column(reader, count);
     for (size_t i = 0; i < count; i++) {
-        uint64_t index = take_number(reader);
+        uint64_t index = column_next(&column);
         if (index >= distinct)
             return false;
         entries[i].stamp_us = instants[index];
@@ -209,8 +334,9 @@ static bool decode_times(struct segment_table *table, const struct segment *segm
         oldest = instants[index] < oldest ? instants[index] : oldest;
         newest = instants[index] > newest ? instants[index] : newest;
     }
+    column = take_column(reader, count);
     for (size_t i = 0; i < count; i++) {
-        uint64_t index = (uint64_t)unzigzag(take_number(reader)) + entries[i].offset;
+        uint64_t index = (uint64_t)unzigzag(column_next(&column)) + entries[i].offset;
         if (index >= distinct)
             return false;
         entries[i].source_us = instants[index];
@@ -221,8 +347,9 @@ static bool decode_times(struct segment_table *table, const struct segment *segm
 static bool decode_sizes(struct segment_table *table, const struct segment *segment, struct reader *reader)
 {
     uint32_t offset = 0;
+    struct column column = take_column(reader, segment->count);
     for (size_t i = 0; i < segment->count; i++) {
-        uint64_t size = take_number(reader);
+        uint64_t size = column_next(&column);
         if (size < 1 || size > segment->raw_bytes - offset)
             return false;
         table->entries[i].offset = offset;
@@ -243,14 +370,19 @@ static bool decode_days(struct segment_table *table, const struct segment *segme
     int64_t base = unzigzag(take_number(reader));
     if (!day_fits(base))
         return false;
+    struct column column = take_column(reader, segment->count);
     for (size_t i = 0; i < segment->count; i++) {
-        uint64_t number = take_number(reader);
-        if (number > UINT32_MAX || !day_fits(base + (int64_t)number - 1 + (number == 0)))
+        uint64_t number = column_next(&column);
+        if (number > UINT32_MAX)
             return false;
-        table->entries[i].service_first_day = number == 0 ? DAY_NONE : (int32_t)(base + (int64_t)number - 1);
+        int64_t first = number == 0 ? base : base + (int64_t)number - 1;
+        if (!day_fits(first))
+            return false;
+        table->entries[i].service_first_day = number == 0 ? DAY_NONE : (int32_t)first;
     }
+    column = take_column(reader, segment->count);
     for (size_t i = 0; i < segment->count; i++) {
-        uint64_t number = take_number(reader);
+        uint64_t number = column_next(&column);
         if (number > (uint64_t)UINT32_MAX * 2)
             return false;
         int64_t first = table->entries[i].service_first_day;
@@ -265,27 +397,37 @@ static bool decode_days(struct segment_table *table, const struct segment *segme
 static bool decode_ids(struct segment_table *table, const struct segment *segment, struct reader *reader)
 {
     size_t count = segment->count;
-    struct slice shared = reader_take(reader, count);
-    struct slice rest = reader_take(reader, count);
+    struct column shared_sizes = take_column(reader, count);
+    struct column rest_sizes = take_column(reader, count);
+    size_t alphabet_size = reader_u8(reader);
+    struct slice alphabet = reader_take(reader, alphabet_size);
+    size_t rest_total = 0;
+    for (struct column sizes = rest_sizes; count > 0; count--) {
+        uint64_t rest = column_next(&sizes);
+        if (rest < 1 || rest > RESOURCE_ID_MAX)
+            return false;
+        rest_total += rest;
+    }
+    struct column codes = take_bits(reader, rest_total, 0, alphabet_size ? bits_of(alphabet_size - 1) : 8);
     if (reader->failed)
         return false;
-    size_t bytes = 0;
-    for (size_t i = 0; i < count; i++)
-        bytes += (uint8_t)shared.data[i] + (size_t)(uint8_t)rest.data[i];
+
     buffer_reset(&table->ids);
-    char *at = buffer_reserve(&table->ids, bytes);
+    char *at = buffer_reserve(&table->ids, segment->count * RESOURCE_ID_MAX);
     struct slice before = {"", 0};
-    for (size_t i = 0; i < count; i++) {
-        size_t shared_size = (uint8_t)shared.data[i];
-        size_t rest_size = (uint8_t)rest.data[i];
-        struct slice tail = reader_take(reader, rest_size);
-        if (reader->failed || shared_size > before.size || rest_size < 1 ||
-            shared_size + rest_size > RESOURCE_ID_MAX)
+    for (size_t i = 0; i < segment->count; i++) {
+        uint64_t shared = column_next(&shared_sizes);
+        uint64_t rest = column_next(&rest_sizes);
+        if (shared > before.size || shared + rest > RESOURCE_ID_MAX)
             return false;
-        if (shared_size)
-            memcpy(at, before.data, shared_size);
-        memcpy(at + shared_size, tail.data, rest_size);
-        struct slice id = {at, shared_size + rest_size};
+        memcpy(at, before.data, shared);
+        for (uint64_t j = 0; j < rest; j++) {
+            uint64_t code = column_next(&codes);
+            if (alphabet_size && code >= alphabet_size)
+                return false;
+            at[shared + j] = alphabet_size ? alphabet.data[code] : (char)code;
+        }
+        struct slice id = {at, shared + rest};
         if (slice_compare(before, id) >= 0)
             return false;
         table->entries[i].id = id;
@@ -296,21 +438,16 @@ static bool decode_ids(struct segment_table *table, const struct segment *segmen
 }
 
 enum status segment_table_read(struct segment_table *table, const struct segment *segment,
-                               struct inflater *inflater, struct error *error)
+                               struct error *error)
 {
     size_t count = segment->count;
     table->count = 0;
-    enum status status = table_inflate(table, segment, inflater, error);
-    if (status != STATUS_OK) {
-        error_prefix(error, "segment table");
-        return status;
-    }
     if (table->capacity < count) {
         mem_free(table->entries);
         table->entries = mem_new_array(struct segment_entry, count);
         table->capacity = count;
     }
-    struct reader reader = reader_make(buffer_slice(&table->raw));
+    struct reader reader = reader_make(segment->table);
     const char *wrong = !decode_times(table, segment, &reader)   ? "times"
                         : !decode_sizes(table, segment, &reader) ? "sizes"
                         : !decode_days(table, segment, &reader)  ? "days"
