@@ -1,0 +1,306 @@
+#include "storage/import_source.h"
+
+#include "codec/base/mem.h"
+#include "codec/json_reader.h"
+#include "codec/ndjson.h"
+#include "codec/resource.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#define DIRECTORY_DEPTH_MAX 16
+#define FILES_MAX           ((size_t)1000 * 1000)
+
+/* ---- which files ---- */
+
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t size = strlen(name), ending_size = strlen(ending);
+    return size >= ending_size && strcmp(name + size - ending_size, ending) == 0;
+}
+
+static bool is_json_document(const char *name)
+{
+    return ends_with(name, ".json") || ends_with(name, ".json.gz");
+}
+
+static bool is_importable(const char *name)
+{
+    return name[0] != '.' &&
+           (ends_with(name, ".ndjson") || ends_with(name, ".ndjson.gz") || is_json_document(name));
+}
+
+struct file_finder {
+    struct import_files *files;
+    struct buffer paths; /* char * */
+};
+
+static enum status finder_add(struct file_finder *finder, const char *path, uint64_t bytes,
+                              struct error *error)
+{
+    if (finder->paths.size / sizeof(char *) >= FILES_MAX)
+        return error_set(error, STATUS_TOO_LARGE, "more than %zu files in one import", FILES_MAX);
+    char *copy = arena_text(&finder->files->arena, slice_from_text(path));
+    buffer_append(&finder->paths, &copy, sizeof copy);
+    finder->files->bytes += bytes;
+    return STATUS_OK;
+}
+
+static enum status finder_walk(struct file_finder *finder, const char *path, unsigned depth,
+                               struct error *error)
+{
+    if (depth > DIRECTORY_DEPTH_MAX)
+        return error_set(error, STATUS_TOO_LARGE, "%s: directories nest deeper than %d", path,
+                         DIRECTORY_DEPTH_MAX);
+    struct dirent **entries;
+    int count = scandir(path, &entries, NULL, alphasort);
+    if (count < 0)
+        return error_set_errno(error, "%s: cannot read the directory", path);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        struct buffer full = BUFFER_INIT;
+        struct stat info;
+        buffer_appendf(&full, "%s/%s", path, name);
+        if (status == STATUS_OK && name[0] != '.') {
+            if (stat(buffer_text(&full), &info) != 0)
+                status = error_set_errno(error, "%s: cannot look at it", buffer_text(&full));
+            else if (S_ISDIR(info.st_mode) && entries[i]->d_type != DT_LNK)
+                status = finder_walk(finder, buffer_text(&full), depth + 1, error);
+            else if (S_ISREG(info.st_mode) && is_importable(name))
+                status = finder_add(finder, buffer_text(&full), (uint64_t)info.st_size, error);
+        }
+        buffer_release(&full);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+enum status import_files_find(const char *const *paths, size_t count, struct import_files *ret_files,
+                              struct error *error)
+{
+    *ret_files = (struct import_files){.arena = ARENA_INIT};
+    struct file_finder finder = {.files = ret_files, .paths = BUFFER_INIT};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        struct stat info;
+        size_t before = finder.paths.size;
+        if (strcmp(paths[i], "-") == 0) {
+            status = finder_add(&finder, paths[i], 0, error);
+        } else if (stat(paths[i], &info) != 0) {
+            status = error_set_errno(error, "%s: cannot look at it", paths[i]);
+        } else if (S_ISDIR(info.st_mode)) {
+            status = finder_walk(&finder, paths[i], 0, error);
+            if (status == STATUS_OK && finder.paths.size == before)
+                status = error_set(error, STATUS_INVALID,
+                                   "%s: no *.ndjson, *.ndjson.gz, *.json or *.json.gz in it", paths[i]);
+        } else {
+            status = finder_add(&finder, paths[i], (uint64_t)info.st_size, error);
+        }
+    }
+    ret_files->count = finder.paths.size / sizeof(char *);
+    size_t unused;
+    ret_files->paths = (char **)(void *)buffer_detach(&finder.paths, &unused);
+    if (status != STATUS_OK)
+        import_files_release(ret_files);
+    return status;
+}
+
+void import_files_release(struct import_files *files)
+{
+    arena_release(&files->arena);
+    mem_free(files->paths);
+    *files = (struct import_files){.arena = ARENA_INIT};
+}
+
+/* ---- blocks ---- */
+
+void import_block_release(struct import_block *block)
+{
+    buffer_release(&block->text);
+    buffer_release(&block->lines);
+    arena_release(&block->arena);
+}
+
+size_t import_block_count(const struct import_block *block)
+{
+    return block->lines.size / sizeof(struct import_line);
+}
+
+const struct import_line *import_block_line(const struct import_block *block, size_t index)
+{
+    return (const struct import_line *)(const void *)block->lines.data + index;
+}
+
+static void block_add(struct import_block *block, uint64_t number, struct slice text, bool too_long)
+{
+    bool is_inside = text.data >= block->text.data && text.data < block->text.data + block->text.size;
+    struct import_line line = {number, is_inside ? text : arena_copy(&block->arena, text), too_long};
+    buffer_append(&block->lines, &line, sizeof line);
+}
+
+/* ---- sources ---- */
+
+struct import_source {
+    char *path;
+    gzFile file; /* reads plain files too */
+    int fd;      /* of file, for its position */
+    bool is_document;
+    bool at_end;
+    struct ndjson_splitter splitter;
+};
+
+enum status import_source_open(const char *path, struct import_source **ret_source, struct error *error)
+{
+    int fd =
+        strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(error, "%s: cannot open", path);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    gzFile file = gzdopen(fd, "rb");
+    if (!file) {
+        close(fd);
+        return error_set(error, STATUS_INTERNAL, "%s: zlib cannot open it", path);
+    }
+    gzbuffer(file, 1024 * 1024);
+    struct import_source *source = mem_new(struct import_source);
+    source->path = mem_strdup(path);
+    source->file = file;
+    source->fd = fd;
+    source->is_document = is_json_document(path);
+    ndjson_splitter_init(&source->splitter, RESOURCE_BYTES_MAX);
+    *ret_source = source;
+    return STATUS_OK;
+}
+
+void import_source_close(struct import_source *source)
+{
+    if (!source)
+        return;
+    gzclose_r(source->file);
+    ndjson_splitter_release(&source->splitter);
+    mem_free(source->path);
+    mem_free(source);
+}
+
+uint64_t import_source_position(const struct import_source *source)
+{
+    z_off_t position = gzoffset(source->file);
+    return position > 0 ? (uint64_t)position : 0;
+}
+
+static enum status source_read(struct import_source *source, struct buffer *target, size_t bytes_max,
+                               struct error *error)
+{
+    char *begin = buffer_reserve(target, bytes_max);
+    int got = gzread(source->file, begin, (unsigned)bytes_max);
+    if (got < 0) {
+        int number;
+        const char *text = gzerror(source->file, &number);
+        return error_set(error, number == Z_ERRNO ? STATUS_IO : STATUS_INVALID, "%s: cannot be read: %s",
+                         source->path, number == Z_ERRNO ? strerror(errno) : text);
+    }
+    target->size += (size_t)got;
+    source->at_end = (size_t)got < bytes_max;
+    if (source->at_end) {
+        /* A gzip file without its end reads like one that ended; zlib tells only when asked. */
+        int number;
+        gzerror(source->file, &number);
+        if (number == Z_BUF_ERROR)
+            return error_set(error, STATUS_INVALID, "%s: the gzip file is cut short", source->path);
+    }
+    return STATUS_OK;
+}
+
+static enum status take_line(void *context, uint64_t number, struct slice line, bool too_long,
+                             struct error *error)
+{
+    (void)error;
+    block_add(context, number, line, too_long);
+    return STATUS_OK;
+}
+
+/* Finds entry[].resource of a Bundle; any other document is one resource. */
+struct document_walk {
+    struct json_reader *reader;
+    struct import_block *block;
+    bool is_bundle;
+    bool in_entries;  /* depth 1 key is "entry" */
+    bool at_resource; /* depth 3 key is "resource" */
+    bool at_type;     /* depth 1 key is "resourceType" */
+    uint64_t entries;
+    const char *begin; /* of the resource's object */
+};
+
+static enum status walk_event(void *context, enum json_event event, struct slice text, unsigned depth,
+                              struct error *error)
+{
+    (void)error;
+    struct document_walk *walk = context;
+    if (event == JSON_EVENT_KEY && depth == 1) {
+        walk->in_entries = slice_equal_text(text, "entry");
+        walk->at_type = slice_equal_text(text, "resourceType");
+    } else if (event == JSON_EVENT_STRING && depth == 1 && walk->at_type) {
+        walk->is_bundle = slice_equal_text(text, "Bundle");
+    } else if (walk->in_entries && event == JSON_EVENT_KEY && depth == 3) {
+        walk->at_resource = slice_equal_text(text, "resource");
+    } else if (walk->in_entries && event == JSON_EVENT_OBJECT_BEGIN && depth == 2) {
+        walk->entries++;
+        walk->at_resource = false;
+    } else if (walk->at_resource && event == JSON_EVENT_OBJECT_BEGIN && depth == 3) {
+        walk->begin = json_reader_token(walk->reader).data;
+    } else if (walk->at_resource && event == JSON_EVENT_OBJECT_END && depth == 3) {
+        struct slice token = json_reader_token(walk->reader);
+        block_add(walk->block, walk->entries,
+                  slice_make(walk->begin, (size_t)(token.data + token.size - walk->begin)), false);
+        walk->at_resource = false;
+    }
+    return STATUS_OK;
+}
+
+static enum status source_document(struct import_source *source, struct import_block *block,
+                                   struct error *error)
+{
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && !source->at_end) {
+        status = source_read(source, &block->text, IMPORT_BLOCK_BYTES, error);
+        if (status == STATUS_OK && block->text.size > JSON_DOCUMENT_BYTES_MAX)
+            status = error_set(error, STATUS_TOO_LARGE, "%s: over %zu bytes; give large loads as NDJSON",
+                               source->path, JSON_DOCUMENT_BYTES_MAX);
+    }
+    if (status != STATUS_OK)
+        return status;
+    struct document_walk walk = {.reader = json_reader_new(), .block = block};
+    status = json_read(walk.reader, buffer_slice(&block->text), walk_event, &walk, error);
+    json_reader_free(walk.reader);
+    if (status != STATUS_OK) {
+        error_prefix(error, "%s", source->path);
+        return status;
+    }
+    if (!walk.is_bundle) {
+        buffer_reset(&block->lines);
+        block_add(block, 1, buffer_slice(&block->text), block->text.size > RESOURCE_BYTES_MAX);
+    }
+    return STATUS_OK;
+}
+
+enum status import_source_next(struct import_source *source, struct import_block *block, struct error *error)
+{
+    if (source->at_end)
+        return STATUS_NOT_FOUND;
+    if (source->is_document)
+        return source_document(source, block, error);
+    enum status read_status = source_read(source, &block->text, IMPORT_BLOCK_BYTES, error);
+    enum status status =
+        ndjson_splitter_feed(&source->splitter, buffer_slice(&block->text), take_line, block, error);
+    if (status == STATUS_OK && source->at_end && read_status == STATUS_OK)
+        status = ndjson_splitter_end(&source->splitter, take_line, block, error);
+    return read_status != STATUS_OK ? read_status : status;
+}
