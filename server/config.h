@@ -1,6 +1,8 @@
 /*
  * Settings: one table of them (name, kind, default, bounds, unit, meaning) in config.c. The file is
- * "name = value" a line, "#" begins a comment. An unknown or bad setting is refused and named with its line.
+ * "name = value" a line; "#" at a line's begin or behind white space begins a comment. Numbers are in the
+ * setting's own unit, bytes also with KiB, MiB, GiB or TiB behind them; switches are yes or no. An unknown,
+ * bad or repeated setting is refused and named with its line.
  *
  * Threading: read-only once loaded.
  */
@@ -20,7 +22,7 @@ struct config {
     struct connection_limits limits;
     char public_url[256];
     char trusted_proxy[128]; /* address whose X-Forwarded-* are believed */
-    char cors_origin[256];   /* empty: no CORS */
+    char cors_origin[256];   /* "*", or origins with spaces between; empty: no CORS */
     char issuer[128];
     unsigned token_lifetime_seconds;
     unsigned request_rate_per_minute;   /* per client; 0: off */
@@ -35,12 +37,15 @@ struct config {
     char log_level[16];
 };
 
+#define CONFIG_FILE_BYTES_MAX ((size_t)1024 * 1024)
+
 void config_init(struct config *config); /* the defaults */
+/* Over what `config` holds. On failure `config` is unchanged. */
 NODISCARD enum status config_load(struct config *config, const char *path, struct error *error);
 /* Sets one setting by name; for the command line. */
 NODISCARD enum status config_set(struct config *config, const char *name, const char *value,
                                  struct error *error);
-/* Every setting with value, default, unit and meaning, as text. */
+/* Every setting with value, default, unit and meaning, as a file that config_load takes. */
 void config_show(const struct config *config, struct buffer *target);
 
 #endif

@@ -11,8 +11,13 @@
 
 #include <stdint.h>
 
+#define LOG_STRING_BYTES_MAX 1024 /* of one value; the rest is cut */
+
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
+/* "debug", "info", "warning", "error". */
+bool log_level_parse(const char *name, enum log_level *ret_level);
+/* Lines below it are not written; info until it is called. */
 void log_set_level(enum log_level level);
 
 /* A line is built on the caller's stack and written by log_end. */
@@ -22,7 +27,7 @@ struct log_line {
 };
 struct log_line log_begin(enum log_level level, const char *event);
 void log_text(struct log_line *line, const char *key, const char *value);
-void log_string(struct log_line *line, const char *key, struct slice value); /* made valid, bounded to 1 KB */
+void log_string(struct log_line *line, const char *key, struct slice value); /* made valid, bounded */
 void log_number(struct log_line *line, const char *key, int64_t value);
 void log_end(struct log_line *line);
 

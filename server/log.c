@@ -1,0 +1,121 @@
+#include "server/log.h"
+
+#include "codec/base/check.h"
+#include "codec/base/clock.h"
+#include "codec/instant.h"
+#include "codec/utf8.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int log_level_least = LOG_LEVEL_INFO;
+
+static const char *const log_level_names[] = {
+    [LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_WARNING] = "warning",
+    [LOG_LEVEL_ERROR] = "error",
+};
+
+void log_set_level(enum log_level level)
+{
+    __atomic_store_n(&log_level_least, (int)level, __ATOMIC_RELAXED);
+}
+
+bool log_level_parse(const char *name, enum log_level *ret_level)
+{
+    for (size_t i = 0; i < sizeof log_level_names / sizeof *log_level_names; i++)
+        if (strcmp(name, log_level_names[i]) == 0) {
+            *ret_level = (enum log_level)i;
+            return true;
+        }
+    return false;
+}
+
+/* Whoever sends bytes that are no UTF-8, or line breaks, must not be able to end the line or the string. */
+static void append_quoted(struct buffer *target, struct slice text)
+{
+    bool was_cut = text.size > LOG_STRING_BYTES_MAX;
+    if (was_cut)
+        text.size = LOG_STRING_BYTES_MAX;
+    buffer_append_char(target, '"');
+    while (text.size) {
+        size_t valid = utf8_valid_size(text);
+        for (size_t i = 0; i < valid; i++) {
+            unsigned char c = (unsigned char)text.data[i];
+            if (c == '"' || c == '\\')
+                buffer_appendf(target, "\\%c", c);
+            else if (c < 0x20 || c == 0x7F)
+                buffer_appendf(target, "\\u%04x", (unsigned)c);
+            else
+                buffer_append_char(target, (char)c);
+        }
+        text = slice_skip(text, valid);
+        if (text.size) {
+            buffer_append_text(target, "\xEF\xBF\xBD"); /* U+FFFD */
+            text = slice_skip(text, 1);
+        }
+    }
+    buffer_append_text(target, was_cut ? "...\"" : "\"");
+}
+
+struct log_line log_begin(enum log_level level, const char *event)
+{
+    struct log_line line = {.text = BUFFER_INIT,
+                            .wanted = (int)level >= __atomic_load_n(&log_level_least, __ATOMIC_RELAXED)};
+    if (line.wanted) {
+        char time[INSTANT_TEXT_SIZE];
+        instant_format(clock_now_us(), time);
+        buffer_reserve(&line.text, 512);
+        buffer_appendf(&line.text, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time,
+                       log_level_names[level], event);
+    }
+    return line;
+}
+
+void log_string(struct log_line *line, const char *key, struct slice value)
+{
+    if (!line->wanted)
+        return;
+    buffer_appendf(&line->text, ",\"%s\":", key);
+    append_quoted(&line->text, value);
+}
+
+void log_text(struct log_line *line, const char *key, const char *value)
+{
+    log_string(line, key, slice_from_text(value));
+}
+
+void log_number(struct log_line *line, const char *key, int64_t value)
+{
+    if (line->wanted)
+        buffer_appendf(&line->text, ",\"%s\":%lld", key, (long long)value);
+}
+
+void log_end(struct log_line *line)
+{
+    if (line->wanted) {
+        buffer_append_text(&line->text, "}\n");
+        /* One write, so that lines of several threads never mix (POSIX: writes of at most PIPE_BUF bytes to a
+         * pipe, and appends to a file, are not interleaved). A log that cannot be written stops nobody. */
+        while (write(STDERR_FILENO, line->text.data, line->text.size) < 0 && errno == EINTR)
+            ;
+    }
+    line->wanted = false;
+    buffer_release(&line->text);
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+    struct log_line line = log_begin(level, event);
+    if (line.wanted) {
+        char text[LOG_STRING_BYTES_MAX + 1];
+        va_list args;
+        va_start(args, format);
+        CHECK(vsnprintf(text, sizeof text, format, args) >= 0);
+        va_end(args);
+        log_text(&line, "text", text);
+    }
+    log_end(&line);
+}
