@@ -23,7 +23,10 @@ struct connection_limits {
     unsigned body_timeout_ms;
     unsigned idle_timeout_ms; /* between requests */
     unsigned handshake_timeout_ms;
-    unsigned download_bytes_per_second_min; /* measured over 30 s windows while the client lets us wait */
+    /* Measured over windows of download_window_ms that count only while the client lets us wait. 0: any byte
+     * in a window will do. */
+    unsigned download_bytes_per_second_min;
+    unsigned download_window_ms; /* 0: 30 s */
     size_t body_bytes_max;
     unsigned connections_max;             /* in all */
     unsigned connections_per_address_max; /* 0: no limit */
@@ -38,13 +41,14 @@ struct reactors_options {
     /* Called on the reactor's thread for each complete request: the router. */
     void (*handle)(struct exchange *exchange);
     /* Called on the reactor's thread when a reply has been sent or broken off: the request log.
-     * `bytes`: of the body on the wire. */
+     * `bytes`: of the body on the wire. Also for the replies that the connection makes by itself, whose
+     * request may be empty, and for a client who went away before his reply (complete = false). */
     void (*finished)(struct exchange *exchange, uint64_t bytes, bool complete);
     /* Per-reactor state (token cache), made on its thread before the first request. May be NULL. */
     void *(*local_new)(void *service);
     void (*local_free)(void *local);
     /* Replies that the connection makes by itself (400 malformed, 408, 413, 414, 431, 503 ...): fills the
-     * body in the API's error form. */
+     * body in the API's error form. May be NULL: an empty body. */
     void (*refuse)(struct reply *reply, unsigned status, const char *text);
 };
 
@@ -55,7 +59,9 @@ const char *reactors_address(const struct reactors *reactors);
 /* Stops accepting; idle connections close, those in an exchange finish it within grace_ms, then all are
  * cut. Returns when no connection is left. */
 void reactors_drain(struct reactors *reactors, unsigned grace_ms);
-void reactors_stop(struct reactors *reactors); /* joins and frees; drain first */
+/* Joins and frees; cuts what was not drained. Waits for the exchanges that handlers still hold, so whoever
+ * sends those (the writer, the signer) stops later. */
+void reactors_stop(struct reactors *reactors);
 /* New connections use the new context (SIGHUP); the old one must live until reactors_stop. */
 void reactors_set_tls(struct reactors *reactors, struct tls_context *tls);
 
@@ -64,7 +70,10 @@ void *reactor_local(struct reactor *reactor);
 
 struct reactors_stats {
     unsigned connections;
-    uint64_t accepted, refused, requests;
+    uint64_t accepted;
+    uint64_t refused;       /* over a limit of connections */
+    uint64_t requests;      /* complete ones that reached the handler */
+    uint64_t accept_pauses; /* out of file descriptors or memory: 100 ms without accepting */
 };
 struct reactors_stats reactors_stats(const struct reactors *reactors);
 
