@@ -499,7 +499,7 @@ static enum status segments_find_line(struct engine_txn *txn, enum resource_type
     struct stored_segment stored;
     const struct segment_entry *entry = NULL;
     while (!entry && (status = segment_scan_next(scan, &stored, error)) == STATUS_OK) {
-        status = segment_table_read(&table, &stored.segment, inflater, error);
+        status = segment_table_read(&table, &stored.segment, error);
         if (status != STATUS_OK)
             break;
         entry = segment_table_find(&table, id);

@@ -1,0 +1,62 @@
+/*
+ * The packer: decides what a load changes of one beneficiary, and deflates it. The reading half of
+ * storage/resources.h's two steps.
+ *
+ * For each arriving resource: of several with one id in the load the newest source time counts (at equal
+ * times the later line); one that is older than what is stored is late; one with the same content that is
+ * not newer is identical; else it is new or replaces. A resource that belongs to another beneficiary is
+ * refused: silently moving a claim would show it to another ACO.
+ *
+ * Threading: a packer belongs to one thread.
+ */
+#ifndef STORAGE_PACKER_H
+#define STORAGE_PACKER_H
+
+#include "storage/import.h"
+#include "storage/resources.h"
+
+/* One parsed line. Slices live until the load is packed. */
+struct import_item {
+    struct slice beneficiary;
+    struct slice id;
+    struct slice json;
+    const struct slice *mbis;
+    int64_t source_us; /* meta.lastUpdated, or LAST_UPDATED_DEFAULT_US */
+    uint64_t content_hash;
+    uint64_t order; /* position in the load */
+    uint64_t line;
+    uint32_t file;
+    int32_t service_first_day, service_last_day;
+    uint32_t stamp_offset, stamp_size;
+    uint8_t mbi_count;
+    uint8_t type;
+    uint8_t stamp_place;
+    bool stamp_comma;
+    bool has_last_updated;
+};
+
+/* In the order of packing: beneficiary; Patients before the rest (they tell where a new beneficiary belongs);
+ * id; source time; order. For qsort over pointers. */
+int import_item_compare(const void *a, const void *b);
+
+struct packer;
+
+struct packer *packer_new(struct store *store);
+void packer_free(struct packer *packer);
+
+/* What a packed delta does to the counts, once it is applied. */
+struct pack_result {
+    bool has_delta;     /* false: nothing changes */
+    struct delta delta; /* lives until the packer's next call */
+    struct import_counts counts;
+};
+
+/* Called for each item that is refused. */
+typedef void pack_refuse(void *context, const struct import_item *item, const char *reason);
+
+/* `items`: of one beneficiary and type, in order. `aco`: import --aco, else 0. Reads a fresh snapshot. */
+NODISCARD enum status packer_pack(struct packer *packer, struct import_item *const *items, size_t count,
+                                  uint32_t aco, pack_refuse *refuse, void *context,
+                                  struct pack_result *ret_result, struct error *error);
+
+#endif
