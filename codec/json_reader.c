@@ -103,7 +103,7 @@ bool json_reader_was_minified(const struct json_reader *reader)
     return !reader->white_space;
 }
 
-/* Stops yajl. */
+/* Returns 0, which stops yajl. */
 static int json_fail(struct json_reader *reader, enum status status, size_t offset, const char *problem)
 {
     reader->status = error_set(reader->error, status, "at byte %zu: %s", offset, problem);
@@ -392,17 +392,25 @@ static enum status json_fail_as_yajl(struct json_reader *reader)
     return status;
 }
 
-/* yajl takes vertical tab and form feed for white space; RFC 8259 section 2 does not. Inside strings yajl
- * itself refuses them, so any of them is wrong. */
+/* Of a document that yajl has accepted and that has white space, or what yajl took for such. */
 static bool json_check_white_space(struct json_reader *reader)
 {
-    const char *vertical_tab = memchr(reader->document.data, '\v', reader->document.size);
-    const char *form_feed = memchr(reader->document.data, '\f', reader->document.size);
-    const char *found = vertical_tab ? vertical_tab : form_feed;
-    if (found)
-        json_fail(reader, STATUS_INVALID, (size_t)(found - reader->document.data),
-                  "lexical error: invalid char in json text.");
-    return !found;
+    struct slice document = reader->document;
+    /* yajl takes no notice of a string behind the value if the document ends inside of it. */
+    size_t behind = reader->token_end;
+    while (behind < document.size && memchr(" \t\n\r\v\f", document.data[behind], 6))
+        behind++;
+    if (behind < document.size)
+        return json_fail(reader, STATUS_INVALID, behind, "parse error: trailing garbage");
+    /* It takes vertical tab and form feed for white space; RFC 8259 section 2 does not. Inside strings it
+     * refuses them, so any of them is wrong. */
+    for (const char *bad = "\v\f"; *bad; bad++) {
+        const char *found = memchr(document.data, *bad, document.size);
+        if (found)
+            return json_fail(reader, STATUS_INVALID, (size_t)(found - document.data),
+                             "lexical error: invalid char in json text.");
+    }
+    return true;
 }
 
 static void json_trim(struct json_reader *reader)
