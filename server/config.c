@@ -138,7 +138,8 @@ static const struct setting settings[] = {
      "Time that a connection may stay open between requests."},
     {LIMIT(handshake_timeout_ms), NULL, 10000, 100, 600000, "ms", NULL, NULL, "Time for a TLS handshake."},
     {LIMIT(download_bytes_per_second_min), NULL, 1024, 0, 1000000000, "bytes/s", NULL, NULL,
-     "A client that takes less than this, over 30 s, while data waits for it is cut off. 0: never."},
+     "A client that takes less than this, over 30 s, while data waits for it is cut off. 0: any byte will "
+     "do."},
     {LIMIT_BYTES(body_bytes_max), NULL, 64 * KIB, 1 * KIB, 16 * MIB, "bytes", NULL, NULL,
      "Largest request body."},
     {LIMIT(connections_max), NULL, 10000, 1, 1000000, "connections", NULL, NULL, "Open connections in all."},

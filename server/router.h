@@ -3,8 +3,9 @@
  * handler. "{x}" in a pattern matches one non-empty path segment. "$" may arrive as "%24"; no other
  * percent-encoding changes what a path matches. HEAD is served by GET's row unless the row says not.
  *
- * Before a handler runs the router has: found the row (else 404, or 405 with Allow), answered preflights
- * (CORS, 204), bounded the request rate, and verified the token (else 401).
+ * Before a handler runs the router has: put the CORS fields into the reply, found the row (else 404, or 405
+ * with Allow), answered OPTIONS (204), refused a compressed body (415), verified the token (else 401), and
+ * bounded the client's request rate (429).
  *
  * Threading: the table is constant; routing happens on the exchange's reactor.
  */
@@ -14,6 +15,8 @@
 #include "server/exchange.h"
 
 #define ROUTE_PARAMETERS_MAX 2
+#define RETRY_BUSY_SECONDS   1  /* a queue was full */
+#define RETRY_STORE_SECONDS  30 /* the disk is full or failing: somebody has to do something */
 
 /* Who asks; valid if the route needs authorization. */
 struct identity {
@@ -41,8 +44,14 @@ struct route {
 extern const struct route routes[];
 extern const size_t route_count;
 
-/* The reactors' `handle`. */
+/* The reactors' `handle`, and their `finished`: the request's line in the log, with the route's pattern
+ * instead of the path, which may hold ids. */
 void router_handle(struct exchange *exchange);
+void router_finished(struct exchange *exchange, uint64_t bytes, bool complete);
+
+/* The reactors' `local_new` and `local_free`: each reactor's cache of tokens. */
+void *router_local_new(void *service);
+void router_local_free(void *local);
 
 /* Answers with an OperationOutcome and sends. The text must hold no secret, token, file path or another
  * client's data. Fields that were added to the reply before stay. */
@@ -67,6 +76,9 @@ void router_refuse(struct reply *reply, unsigned status, const char *text);
 
 /* 200 (or another status) with the bytes in reply.body. */
 void exchange_send_document(struct exchange *exchange, unsigned http_status, const char *content_type);
+
+/* For whoever sends an OperationOutcome elsewhere: the words of a class. */
+const char *problem_class_name(enum problem_class class);
 
 /* "https://host[:port]" under which this request came: the configured public URL, else scheme and Host
  * (X-Forwarded-Proto/-Host only from a trusted proxy). In the exchange's arena. */

@@ -10,7 +10,8 @@
 #include "server/exchange.h"
 #include "storage/store.h"
 
-#define SLUICE_VERSION "0.1.0"
+#define SLUICE_VERSION      "0.1.0"
+#define SLUICE_RELEASE_DATE "2026-11-22"
 
 struct config;
 struct log;

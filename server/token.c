@@ -6,6 +6,7 @@
 #include "codec/base/failpoint.h"
 #include "codec/base/mem.h"
 #include "codec/json_reader.h"
+#include "server/base64.h"
 #include "storage/accounts.h"
 
 #include <errno.h>
@@ -373,43 +374,6 @@ static bool split_token(struct slice token, struct token_parts *ret_parts)
     return ret_parts->header.size && ret_parts->claims.size && ret_parts->signature.size;
 }
 
-static int base64url_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* RFC 4648 section 5 without padding, canonical: the unused bits of the last digit are zero, so that no two
- * texts mean the same bytes. `target` has room for 3/4 of the text. */
-static bool base64url_decode(struct slice text, char *target, struct slice *ret_bytes)
-{
-    if (text.size % 4 == 1)
-        return false;
-    unsigned bits = 0, held = 0;
-    size_t size = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        int digit = base64url_digit(text.data[i]);
-        if (digit < 0)
-            return false;
-        bits = bits << 6 | (unsigned)digit;
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
-            target[size++] = (char)(bits >> held);
-            bits &= (1U << held) - 1;
-        }
-    }
-    if (bits)
-        return false;
-    *ret_bytes = slice_make(target, size);
-    return true;
-}
-
 /* ---- Header and claims ---- */
 
 static enum status denied(struct error *error)
@@ -477,10 +441,10 @@ static enum status on_member(void *context, enum json_event event, struct slice 
 static bool read_document(struct json_reader *reader, struct slice encoded, struct member *members,
                           size_t count)
 {
-    char bytes[TOKEN_BYTES_MAX];
+    char bytes[BASE64_DECODED_SIZE(TOKEN_BYTES_MAX)];
     struct slice text;
     struct document document = {members, count, NULL};
-    if (!base64url_decode(encoded, bytes, &text) ||
+    if (!base64_decode(BASE64_FORM_URL, encoded, bytes, &text) ||
         json_read(reader, text, on_member, &document, NULL) != STATUS_OK)
         return false;
     for (size_t i = 0; i < count; i++)
@@ -539,9 +503,9 @@ static bool check_claims(const struct tokens *tokens, struct json_reader *reader
  * as libjwt, which after a failed allocation can take it for genuine. */
 static bool check_signature(const struct tokens *tokens, const struct token_parts *parts)
 {
-    char signature[TOKEN_BYTES_MAX];
+    char signature[BASE64_DECODED_SIZE(TOKEN_BYTES_MAX)];
     struct slice bytes;
-    if (!base64url_decode(parts->signature, signature, &bytes) ||
+    if (!base64_decode(BASE64_FORM_URL, parts->signature, signature, &bytes) ||
         bytes.size != (size_t)EVP_PKEY_get_size(tokens->key))
         return false;
     EVP_MD_CTX *context = EVP_MD_CTX_new();
