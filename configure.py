@@ -58,7 +58,7 @@ HEADER_HOMES = {
 
 # Headers of the C library and the kernel: free for all.
 SYSTEM_HEADERS = """
-    assert.h ctype.h dirent.h endian.h errno.h fcntl.h fnmatch.h ftw.h getopt.h glob.h inttypes.h limits.h locale.h
+    argp.h assert.h ctype.h dirent.h endian.h errno.h fcntl.h fnmatch.h ftw.h getopt.h glob.h inttypes.h limits.h locale.h
     math.h netdb.h poll.h pthread.h sched.h semaphore.h setjmp.h signal.h stdalign.h stdarg.h stdatomic.h
     stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h strings.h syslog.h termios.h time.h
     unistd.h arpa/* linux/* net/* netinet/* sys/* *intrin.h arm_acle.h
