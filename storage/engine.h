@@ -37,7 +37,7 @@ struct engine_options {
     const char *const *tables; /* names; a table is then its index here */
     size_t table_count;
     uint64_t map_bytes;   /* the most the store can ever hold, address space; 0: 1 TiB (sanitizers: 16 GiB) */
-    unsigned readers_max; /* transactions at once in all processes; 0: 512 */
+    unsigned readers_max; /* transactions at once, in all processes; 0: 512; may be raised later */
     bool create;          /* make it; STATUS_EXISTS if it is there */
     bool read_only;       /* begin_write is a bug */
 };

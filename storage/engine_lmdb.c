@@ -227,8 +227,6 @@ static enum status open_environment(struct lmdb_engine *engine, const struct eng
     if (code == 0)
         code = mdb_env_open(engine->env, options->path,
                             MDB_NOSUBDIR | MDB_NOTLS | (options->read_only ? MDB_RDONLY : 0u), 0600);
-    if (code == ENOENT && options->read_only)
-        return error_set(error, STATUS_NOT_FOUND, "%s: holds no store yet", options->path);
     if (code == ENOMEM)
         return error_set(error, STATUS_UNSUPPORTED, "%s: cannot open: %s%s", options->path,
                          mdb_strerror(code), advice_of(code));
@@ -280,6 +278,9 @@ static enum status open_file(const struct engine_options *options, struct stat *
             return error_set(error, STATUS_NOT_FOUND, "%s: is not there", options->path);
         return error_set_errno(error, "%s: cannot open", options->path);
     }
+    /* LMDB would make a new store of an empty file, or fail to where it may only read. */
+    if (!options->create && ret_file->st_size == 0)
+        return error_set(error, STATUS_NOT_FOUND, "%s: holds no store yet", options->path);
     return STATUS_OK;
 }
 
