@@ -6,30 +6,22 @@
 #include "server/http_body.h"
 #include "server/http_head.h"
 #include "server/http_reply.h"
+#include "server/reply_sender.h"
 #include "server/tls.h"
 
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <netinet/tcp.h>
-#include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-/* Input. More than a head, so that the parser meets its own bound before the buffer is full. */
+/* More than a head, so that the parser meets its own bound before the buffer is full. */
 #define INPUT_BYTES_MAX  ((size_t)64 * 1024)
-#define INPUT_BYTES_KEPT ((size_t)512) /* a smaller rest is not worth moving */
-/* Output. One pull; shrinks for a client that takes less, so that he does not hold that much memory. */
-#define PULL_BYTES_MAX ((size_t)256 * 1024)
-#define PULL_BYTES_MIN ((size_t)32 * 1024)
-/* TLS: what is put together into one record and so into one packet, rather than three. */
-#define RECORD_BYTES_MAX  ((size_t)16 * 1024)
-#define OUTPUT_BYTES_KEPT ((size_t)2 * 1024)
+#define INPUT_BYTES_KEPT ((size_t)512) /* the least that is allocated for the rest of an input */
 
 /* One turn, so that a busy client does not keep the others of its reactor waiting. */
-#define TURN_OUTPUT_BYTES_MAX ((size_t)1024 * 1024)
-#define TURN_REQUESTS_MAX     32
-#define TURN_READS_MAX        16
+#define TURN_REQUESTS_MAX 32
+#define TURN_READS_MAX    16
 
 #define DOWNLOAD_WINDOW_MS 30000
 /* A client that still sends when we close would get a reset, and lose the answer that it has not read yet
@@ -40,8 +32,6 @@
 #define REFUSING_MAX        64
 #define DRAIN_FRESH_MS      1000 /* while draining: for a connection that has sent nothing yet */
 #define RETRY_AFTER_SECONDS "10"
-#define SPARE_EXCHANGES_MAX 64
-#define SPARE_BYTES_MAX     ((size_t)64 * 1024) /* a buffer larger than that is not kept for reuse */
 
 enum connection_state {
     STATE_HANDSHAKE,
@@ -51,15 +41,6 @@ enum connection_state {
     STATE_SENDING,
     STATE_LINGERING, /* the answer is out and our side closed; theirs is read until it ends */
     STATE_CLOSED     /* freed at the end of its turn */
-};
-
-/* An exchange and what is ours of it. */
-struct held_exchange {
-    struct exchange exchange; /* first: exchanges are cast back */
-    struct connection_group *group;
-    struct held_exchange *next;
-    struct buffer body;
-    bool with_handler;
 };
 
 struct connection {
@@ -88,25 +69,9 @@ struct connection {
     struct http_body body;
     struct held_exchange *held; /* the request that is read, handled or answered */
 
-    /* Sending: three parts in this order. */
-    struct buffer output; /* heads, and the size line of a chunk */
-    size_t output_at;
-    struct slice chunk; /* borrowed from the reply's source or body */
-    struct slice tail;  /* behind a chunk; static text */
-    size_t chunk_bytes; /* TLS: of the body, written but not flushed yet */
-    bool body_ended;    /* all of it is in the parts */
-    bool source_waits;  /* until exchange_resume */
-    bool source_resumed;
+    struct reply_sender sender;
     bool closes; /* after this reply */
-    uint64_t body_left;
-    uint64_t body_sent;
-    size_t pull_bytes;
-    bool is_blocked; /* by the socket */
-    int64_t blocked_since_us;
-    int64_t window_blocked_us;
-    uint64_t window_bytes;
 
-    size_t turn_output_bytes;
     unsigned turn_requests, turn_reads;
     size_t linger_bytes;
 
@@ -118,113 +83,11 @@ static void connection_turn(struct connection *connection);
 
 /* ---- exchanges ----------------------------------------------------------------------------------------- */
 
-static void make_request_id(struct connection_group *group, char target[65])
-{
-    enum { ID_BYTES = 16 };
-    if (group->random_left < ID_BYTES) {
-        /* With 256 bytes at most, or before a signal, getrandom gives all or waits for the pool's start. */
-        for (size_t at = 0; at < sizeof group->random; at += 256)
-            CHECK(getrandom(group->random + at, 256, 0) == 256);
-        group->random_left = sizeof group->random;
-    }
-    const unsigned char *random = group->random + (sizeof group->random - group->random_left);
-    group->random_left -= ID_BYTES;
-    for (size_t i = 0; i < ID_BYTES; i++) {
-        target[2 * i] = "0123456789abcdef"[random[i] >> 4];
-        target[2 * i + 1] = "0123456789abcdef"[random[i] & 15];
-    }
-    target[(size_t)2 * ID_BYTES] = '\0';
-}
-
-static bool request_id_is_valid(struct slice id)
-{
-    if (id.size == 0 || id.size > 64)
-        return false;
-    for (size_t i = 0; i < id.size; i++) {
-        char c = id.data[i];
-        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-              c == '_' || c == '-'))
-            return false;
-    }
-    return true;
-}
-
-/* An exchange whose request is empty. */
 static struct held_exchange *exchange_new(struct connection *connection)
 {
-    struct connection_group *group = connection->group;
-    struct held_exchange *held = group->spare;
-    if (held) {
-        group->spare = held->next;
-        group->spare_count--;
-        held->next = NULL;
-    } else {
-        held = mem_new(struct held_exchange);
-        held->group = group;
-    }
-    struct exchange *exchange = &held->exchange;
-    exchange->request = (struct request){.method = HTTP_METHOD_OTHER, .version_minor = 1};
-    exchange->request.is_tls = connection->is_tls;
-    exchange->request.peer = arena_copy(&exchange->arena, slice_from_text(connection->peer));
-    exchange->connection = connection;
-    exchange->reactor = group->reactor;
-    exchange->service = group->options->service;
-    exchange->route = NULL;
-    exchange->aco[0] = '\0';
-    exchange->begun_us = clock_monotonic_us();
-    make_request_id(group, exchange->request_id);
-    connection->held = held;
-    return held;
-}
-
-static void spare_buffer(struct buffer *buffer)
-{
-    if (buffer->capacity > SPARE_BYTES_MAX)
-        buffer_release(buffer);
-    else
-        buffer_reset(buffer);
-}
-
-static void reply_close_source(struct reply *reply)
-{
-    if (reply->source)
-        reply->source->close(reply->source);
-    reply->source = NULL;
-}
-
-static void reply_reset(struct reply *reply)
-{
-    reply_close_source(reply);
-    spare_buffer(&reply->fields);
-    spare_buffer(&reply->body);
-    reply->status = 0;
-    reply->length = 0;
-    reply->close = false;
-}
-
-static void exchange_release(struct held_exchange *held)
-{
-    reply_reset(&held->exchange.reply);
-    buffer_release(&held->exchange.reply.fields);
-    buffer_release(&held->exchange.reply.body);
-    arena_release(&held->exchange.arena);
-    buffer_release(&held->body);
-    mem_free(held);
-}
-
-static void exchange_free(struct connection_group *group, struct held_exchange *held)
-{
-    CHECK(!held->with_handler);
-    if (group->spare_count == SPARE_EXCHANGES_MAX || held->exchange.arena.bytes > SPARE_BYTES_MAX) {
-        exchange_release(held);
-        return;
-    }
-    reply_reset(&held->exchange.reply);
-    arena_reset(&held->exchange.arena);
-    spare_buffer(&held->body);
-    held->next = group->spare;
-    group->spare = held;
-    group->spare_count++;
+    connection->held = exchange_pool_take(&connection->group->pool, connection->peer, connection->is_tls);
+    connection->held->exchange.connection = connection;
+    return connection->held;
 }
 
 /* Tells the log, closes the source, and forgets the exchange. */
@@ -235,42 +98,7 @@ static void exchange_finish(struct connection_group *group, struct held_exchange
     reply_close_source(&exchange->reply);
     if (group->options->finished)
         group->options->finished(exchange, bytes, complete);
-    exchange->connection = NULL;
-    exchange_free(group, held);
-}
-
-static struct slice rebase(struct slice slice, const char *from, size_t from_size, const char *to)
-{
-    /* Slices into the head move with it; the rest is static text. */
-    size_t offset = (size_t)((uintptr_t)slice.data - (uintptr_t)from);
-    return slice.data && offset <= from_size ? slice_make(to + offset, slice.size) : slice;
-}
-
-/* Takes the request out of the input, whose bytes do not stay. */
-static void exchange_take_head(struct held_exchange *held, const struct http_head *head, struct slice text)
-{
-    struct exchange *exchange = &held->exchange;
-    struct request *request = &exchange->request;
-    const char *copy = arena_copy(&exchange->arena, text).data;
-    struct http_field *fields =
-        arena_alloc(&exchange->arena, (head->field_count ? head->field_count : 1) * sizeof *fields);
-    for (size_t i = 0; i < head->field_count; i++) {
-        fields[i].name = rebase(head->fields[i].name, text.data, text.size, copy);
-        fields[i].value = rebase(head->fields[i].value, text.data, text.size, copy);
-    }
-    request->method = head->method;
-    request->version_minor = head->version_minor;
-    request->target = rebase(head->target, text.data, text.size, copy);
-    request->path = rebase(head->path, text.data, text.size, copy);
-    request->query = rebase(head->query, text.data, text.size, copy);
-    request->host = rebase(head->host, text.data, text.size, copy);
-    request->fields = fields;
-    request->field_count = head->field_count;
-    struct slice id;
-    if (request_field(exchange, "X-Request-Id", &id) && request_id_is_valid(id)) {
-        memcpy(exchange->request_id, id.data, id.size);
-        exchange->request_id[id.size] = '\0';
-    }
+    exchange_pool_give(&group->pool, held);
 }
 
 /* ---- closing ------------------------------------------------------------------------------------------- */
@@ -289,15 +117,15 @@ static void connection_close(struct connection *connection)
     if (held && state == STATE_HANDLING)
         held->exchange.connection = NULL; /* exchange_send finishes it */
     else if (held && state == STATE_SENDING)
-        exchange_finish(group, held, connection->body_sent, false);
+        exchange_finish(group, held, connection->sender.body_sent, false);
     else if (held)
-        exchange_free(group, held);
+        exchange_pool_give(&group->pool, held);
 
     event_del(&connection->read_event);
     event_del(&connection->write_event);
     event_del(&connection->timer);
     tls_session_free(connection->tls);
-    connection->tls = NULL;
+    connection->tls = connection->sender.tls = NULL;
     close(connection->fd);
     connection->fd = -1;
     *(connection->newer ? &connection->newer->older : &group->newest) = connection->older;
@@ -312,7 +140,7 @@ static void connection_close(struct connection *connection)
     }
     if (!connection->in_turn) {
         buffer_release(&connection->input);
-        buffer_release(&connection->output);
+        reply_sender_release(&connection->sender);
         mem_free(connection);
     }
     if (group->connections == 0)
@@ -324,11 +152,23 @@ static int64_t after_ms(unsigned ms)
     return clock_monotonic_us() + (int64_t)ms * 1000;
 }
 
-/* The reply is out and was the last one. */
-static void connection_linger(struct connection *connection)
+/* Between requests: there is nothing that the client could lose. */
+static void connection_close_idle(struct connection *connection)
 {
     if (connection->tls)
         tls_session_shutdown(connection->tls);
+    connection_close(connection);
+}
+
+/* The reply is out and was the last one. */
+static void connection_linger(struct connection *connection)
+{
+    if (connection->tls) {
+        /* What is still to come is not for us; the bytes are dropped as they are. */
+        tls_session_shutdown(connection->tls);
+        tls_session_free(connection->tls);
+        connection->tls = connection->sender.tls = NULL;
+    }
     if (connection->input_ended || shutdown(connection->fd, SHUT_WR) != 0) {
         connection_close(connection);
         return;
@@ -336,8 +176,6 @@ static void connection_linger(struct connection *connection)
     connection->state = STATE_LINGERING;
     connection->deadline_us = after_ms(LINGER_MS);
     connection->input.size = connection->input_at = 0;
-    /* The socket may have been emptied already; then the event says when there is more. */
-    connection->readable = true;
 }
 
 /* True to go on. */
@@ -359,178 +197,7 @@ static bool connection_discard(struct connection *connection)
     return false;
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------- */
-
-enum flow { FLOW_DONE, FLOW_BLOCKED, FLOW_BROKEN };
-
-static bool parts_are_empty(const struct connection *connection)
-{
-    return connection->output_at == connection->output.size && connection->chunk.size == 0 &&
-           connection->tail.size == 0;
-}
-
-static void output_reset(struct connection *connection)
-{
-    connection->output_at = 0;
-    if (connection->output.capacity > OUTPUT_BYTES_KEPT)
-        buffer_release(&connection->output);
-    else
-        buffer_reset(&connection->output);
-}
-
-static enum flow flush_plain(struct connection *connection)
-{
-    while (!parts_are_empty(connection)) {
-        struct slice output = slice_skip(buffer_slice(&connection->output), connection->output_at);
-        struct iovec parts[3] = {{(void *)(uintptr_t)output.data, output.size},
-                                 {(void *)(uintptr_t)connection->chunk.data, connection->chunk.size},
-                                 {(void *)(uintptr_t)connection->tail.data, connection->tail.size}};
-        size_t offered = output.size + connection->chunk.size + connection->tail.size;
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
-        ssize_t result = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
-        if (result < 0 && errno == EINTR)
-            continue;
-        if (result < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK ? FLOW_BLOCKED : FLOW_BROKEN;
-
-        size_t sent = (size_t)result;
-        connection->window_bytes += sent;
-        connection->turn_output_bytes += sent;
-        size_t of_output = sent < output.size ? sent : output.size;
-        size_t of_chunk =
-            sent - of_output < connection->chunk.size ? sent - of_output : connection->chunk.size;
-        connection->output_at += of_output;
-        connection->chunk = slice_skip(connection->chunk, of_chunk);
-        connection->tail = slice_skip(connection->tail, sent - of_output - of_chunk);
-        connection->body_sent += of_chunk;
-        /* The socket took less than it was offered: it is full, and asking again would cost a call. */
-        if (sent < offered)
-            return FLOW_BLOCKED;
-    }
-    output_reset(connection);
-    return FLOW_DONE;
-}
-
-static enum flow flush_tls(struct connection *connection)
-{
-    struct tls_session *tls = connection->tls;
-    if (!parts_are_empty(connection)) {
-        struct buffer *output = &connection->output;
-        size_t chunk_bytes = connection->chunk.size;
-        if (output->size - connection->output_at + connection->chunk.size + connection->tail.size <=
-            RECORD_BYTES_MAX) {
-            buffer_append_slice(output, connection->chunk);
-            buffer_append_slice(output, connection->tail);
-            connection->chunk.size = connection->tail.size = 0;
-        }
-        if (tls_session_write(tls, slice_skip(buffer_slice(output), connection->output_at)) !=
-                TLS_RESULT_OK ||
-            tls_session_write(tls, connection->chunk) != TLS_RESULT_OK ||
-            tls_session_write(tls, connection->tail) != TLS_RESULT_OK)
-            return FLOW_BROKEN;
-        output_reset(connection);
-        connection->chunk.size = connection->tail.size = 0;
-        connection->chunk_bytes += chunk_bytes;
-    }
-    size_t sent;
-    enum tls_result result = tls_session_flush(tls, &sent);
-    connection->window_bytes += sent;
-    connection->turn_output_bytes += sent;
-    if (result == TLS_RESULT_WANT_WRITE)
-        return FLOW_BLOCKED;
-    if (result != TLS_RESULT_OK)
-        return FLOW_BROKEN;
-    connection->body_sent += connection->chunk_bytes;
-    connection->chunk_bytes = 0;
-    return FLOW_DONE;
-}
-
-static int64_t window_us(const struct connection *connection)
-{
-    unsigned ms = connection->group->options->limits.download_window_ms;
-    return (int64_t)(ms ? ms : DOWNLOAD_WINDOW_MS) * 1000;
-}
-
-/* Counts the time in which the socket took nothing. False: the client is too slow. */
-static bool window_count(struct connection *connection)
-{
-    if (!connection->is_blocked)
-        return true;
-    int64_t now_us = clock_monotonic_us();
-    connection->window_blocked_us += now_us - connection->blocked_since_us;
-    connection->blocked_since_us = now_us;
-    if (connection->window_blocked_us < window_us(connection))
-        return true;
-    uint64_t bytes_min = connection->group->options->limits.download_bytes_per_second_min *
-                         (uint64_t)window_us(connection) / (uint64_t)US_PER_SECOND;
-    bool fast_enough = connection->window_bytes >= (bytes_min ? bytes_min : 1);
-    connection->window_blocked_us = 0;
-    connection->window_bytes = 0;
-    return fast_enough;
-}
-
-static enum flow connection_flush(struct connection *connection)
-{
-    enum flow flow = connection->tls ? flush_tls(connection) : flush_plain(connection);
-    if (flow == FLOW_BROKEN)
-        return flow;
-    if (!window_count(connection))
-        return FLOW_BROKEN;
-    if (flow == FLOW_BLOCKED) {
-        connection->want_write = true;
-        if (!connection->is_blocked) {
-            connection->is_blocked = true;
-            connection->blocked_since_us = clock_monotonic_us();
-        }
-        connection->deadline_us =
-            connection->blocked_since_us + window_us(connection) - connection->window_blocked_us;
-        if (connection->pull_bytes > PULL_BYTES_MIN)
-            connection->pull_bytes /= 2;
-        return flow;
-    }
-    connection->is_blocked = false;
-    connection->deadline_us = INT64_MAX;
-    if (connection->pull_bytes < PULL_BYTES_MAX)
-        connection->pull_bytes *= 2;
-    return flow;
-}
-
-/* Asks the source for the next chunk. False: there is none now, or the connection is closed. */
-static bool connection_pull(struct connection *connection)
-{
-    struct reply *reply = &connection->held->exchange.reply;
-    bool is_chunked = reply->length == REPLY_LENGTH_CHUNKED;
-    struct slice chunk = {NULL, 0};
-    connection->source_resumed = false;
-    enum body_pull pull = reply->source->pull(reply->source, connection->pull_bytes, &chunk);
-    if (pull == BODY_PULL_WAIT) {
-        connection->source_waits = !connection->source_resumed;
-        connection->want_write = connection->source_resumed; /* asked again at the next round */
-        return false;
-    }
-    /* More or less than was announced is our own fault; the client sees a broken download rather than a body
-     * that looks whole. */
-    bool ends = pull == BODY_PULL_END;
-    if (pull == BODY_PULL_FAIL || (!ends && chunk.size == 0) ||
-        (!is_chunked && chunk.size > connection->body_left) ||
-        (!is_chunked && ends && chunk.size < connection->body_left)) {
-        connection_close(connection);
-        return false;
-    }
-    if (!is_chunked) {
-        connection->body_left -= chunk.size;
-        connection->body_ended = connection->body_left == 0;
-    } else {
-        connection->body_ended = ends;
-        if (chunk.size)
-            http_reply_chunk_size(&connection->output, chunk.size);
-        connection->tail = !ends        ? (chunk.size ? SLICE_LITERAL("\r\n") : slice_make(NULL, 0))
-                           : chunk.size ? SLICE_LITERAL("\r\n0\r\n\r\n")
-                                        : SLICE_LITERAL("0\r\n\r\n");
-    }
-    connection->chunk = chunk;
-    return true;
-}
+/* ---- the end of a request ------------------------------------------------------------------------------ */
 
 static void connection_await_request(struct connection *connection)
 {
@@ -546,7 +213,7 @@ static void connection_reply_done(struct connection *connection)
 {
     struct held_exchange *held = connection->held;
     connection->held = NULL;
-    exchange_finish(connection->group, held, connection->body_sent, true);
+    exchange_finish(connection->group, held, connection->sender.body_sent, true);
     connection->has_served = true;
     if (connection->closes)
         connection_linger(connection);
@@ -557,30 +224,25 @@ static void connection_reply_done(struct connection *connection)
 /* True to go on. */
 static bool connection_send(struct connection *connection)
 {
-    for (;;) {
-        bool pauses = connection->source_waits;
-        /* Before the flush: the first chunk goes with the head. */
-        if (!connection->body_ended && !pauses && !connection->is_blocked) {
-            pauses = !connection_pull(connection);
-            if (connection->state != STATE_SENDING)
-                return false;
-        }
-        enum flow flow = connection_flush(connection);
-        if (flow == FLOW_BROKEN)
-            connection_close(connection);
-        if (flow != FLOW_DONE)
-            return false;
-        if (connection->body_ended) {
-            connection_reply_done(connection);
-            return true;
-        }
-        if (connection->turn_output_bytes >= TURN_OUTPUT_BYTES_MAX) {
-            connection->want_write = true;
-            return false;
-        }
-        if (pauses)
-            return false;
+    connection->deadline_us = INT64_MAX;
+    switch (reply_sender_step(&connection->sender)) {
+    case SEND_DONE:
+        connection_reply_done(connection);
+        return true;
+    case SEND_BLOCKED:
+        connection->deadline_us = reply_sender_deadline_us(&connection->sender);
+        connection->want_write = true;
+        return false;
+    case SEND_YIELDED:
+        connection->want_write = true;
+        return false;
+    case SEND_PAUSED:
+        return false;
+    case SEND_BROKEN:
+        connection_close(connection);
+        return false;
     }
+    return false;
 }
 
 /* ---- the reply begins ---------------------------------------------------------------------------------- */
@@ -629,26 +291,11 @@ static void connection_begin_reply(struct connection *connection)
     } else {
         CHECK(!reply->source || reply->length >= 0);
     }
-    http_reply_head(&connection->output, reply, &frame);
+    http_reply_head(&connection->sender.output, reply, &frame);
 
     connection->state = STATE_SENDING;
     connection->deadline_us = INT64_MAX;
-    connection->chunk = connection->tail = slice_make(NULL, 0);
-    connection->source_waits = connection->is_blocked = false;
-    connection->body_sent = connection->window_bytes = 0;
-    connection->chunk_bytes = 0;
-    connection->window_blocked_us = 0;
-    connection->pull_bytes = PULL_BYTES_MAX;
-    connection->body_left = 0;
-    connection->body_ended = true;
-    if (!has_body) {
-        reply_close_source(reply);
-    } else if (!reply->source) {
-        connection->chunk = buffer_slice(&reply->body);
-    } else if (frame.framing == HTTP_FRAMING_CHUNKED || frame.length > 0) {
-        connection->body_left = frame.length;
-        connection->body_ended = false;
-    }
+    reply_sender_begin(&connection->sender, reply, has_body);
 }
 
 /* Answers what is no request that a handler could see, and closes. */
@@ -684,12 +331,8 @@ void exchange_resume(struct exchange *exchange)
 {
     struct connection *connection = exchange->connection;
     CHECK(connection && connection->state == STATE_SENDING);
-    connection->source_resumed = true;
-    if (connection->source_waits) {
-        connection->source_waits = false;
-        if (!connection->in_turn)
-            connection_turn(connection);
-    }
+    if (reply_sender_resume(&connection->sender) && !connection->in_turn)
+        connection_turn(connection);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -866,10 +509,7 @@ static bool connection_read_body(struct connection *connection)
 /* RFC 9110 section 10.1.1: to a client that waits for leave to send its body, if it has not begun to. */
 static void connection_continue(struct connection *connection)
 {
-    buffer_append_text(&connection->output, "HTTP/1.1 100 Continue\r\n\r\n");
-    enum flow flow = connection->tls ? flush_tls(connection) : flush_plain(connection);
-    /* Blocked: hardly possible with nothing else in the socket; then it goes out before the reply. */
-    if (flow == FLOW_BROKEN)
+    if (!reply_sender_interim(&connection->sender, SLICE_LITERAL("HTTP/1.1 100 Continue\r\n\r\n")))
         connection_close(connection);
 }
 
@@ -877,7 +517,7 @@ static void connection_take_request(struct connection *connection, const struct 
 {
     struct held_exchange *held = exchange_new(connection);
     struct slice input = input_left(connection);
-    exchange_take_head(held, head, slice_make(input.data, size));
+    exchange_set_head(&held->exchange, head, slice_make(input.data, size));
     input_take(connection, size);
     connection->keep_alive = head->keep_alive;
     http_body_init(&connection->body, head, connection->group->options->limits.body_bytes_max);
@@ -897,7 +537,6 @@ static bool connection_read_head(struct connection *connection)
 {
     struct slice input = input_left(connection);
     if (connection->is_refusing) {
-        connection->keep_alive = false;
         connection_refuse(connection, 503, "there are too many connections");
         return true;
     }
@@ -939,8 +578,7 @@ static bool connection_read_head(struct connection *connection)
     case FILL_NOTHING:
         return false;
     case FILL_ENDED:
-        /* Ours is closed properly, too. */
-        connection_linger(connection);
+        connection_close_idle(connection);
         return false;
     case FILL_BROKEN:
         connection_close(connection);
@@ -961,7 +599,7 @@ static bool connection_handshake(struct connection *connection)
         return false;
     case TLS_RESULT_PLAIN:
         tls_session_free(connection->tls);
-        connection->tls = NULL;
+        connection->tls = connection->sender.tls = NULL;
         connection->is_tls = false;
         connection_refuse(connection, 400, "this port speaks HTTPS: use a URL that begins with https://");
         return true;
@@ -1003,7 +641,7 @@ static void connection_settle(struct connection *connection)
     struct connection_group *group = connection->group;
     if (group->draining && connection->state == STATE_HEAD && input_left(connection).size == 0) {
         if (connection->has_served) {
-            connection_linger(connection);
+            connection_close_idle(connection);
         } else {
             int64_t until_us = after_ms(DRAIN_FRESH_MS);
             if (until_us < connection->deadline_us)
@@ -1013,7 +651,7 @@ static void connection_settle(struct connection *connection)
     input_return_room(connection);
     if (connection->state == STATE_CLOSED) {
         buffer_release(&connection->input);
-        buffer_release(&connection->output);
+        reply_sender_release(&connection->sender);
         mem_free(connection);
         return;
     }
@@ -1030,7 +668,6 @@ static void connection_begin_turn(struct connection *connection)
 {
     connection->in_turn = true;
     connection->want_write = false;
-    connection->turn_output_bytes = 0;
     connection->turn_requests = connection->turn_reads = 0;
 }
 
@@ -1089,7 +726,7 @@ static void on_writable(evutil_socket_t fd, short what, void *argument)
     (void)what;
     if (connection->tls && connection->state != STATE_SENDING && tls_session_unsent(connection->tls)) {
         size_t sent;
-        if (tls_session_flush(connection->tls, &sent) == TLS_RESULT_CLOSED) {
+        if (tls_session_flush(connection->tls, &sent) == TLS_RESULT_FAILED) {
             connection_close(connection);
             return;
         }
@@ -1107,20 +744,14 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
         connection_arm(connection);
         return;
     }
-    connection->deadline_us = INT64_MAX;
     if (connection->state == STATE_SENDING) {
-        /* A window is over: go on if enough went out in it. */
-        if (window_count(connection)) {
-            connection->deadline_us = connection->blocked_since_us + window_us(connection);
-            connection_arm(connection);
-        } else {
-            connection_close(connection);
-        }
+        connection_turn(connection); /* the sender judges whether enough went out */
     } else if (connection->state == STATE_BODY ||
                (connection->state == STATE_HEAD && input_left(connection).size > 0)) {
-        connection->keep_alive = false;
         connection_refuse(connection, 408, "the request took too long to arrive");
         connection_turn(connection);
+    } else if (connection->state == STATE_HEAD) {
+        connection_close_idle(connection);
     } else {
         connection_close(connection);
     }
@@ -1131,20 +762,15 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
 void connection_group_init(struct connection_group *group, struct event_base *base, struct reactor *reactor,
                            const struct reactors_options *options, struct connection_census *census)
 {
-    *group =
-        (struct connection_group){.base = base, .reactor = reactor, .options = options, .census = census};
+    *group = (struct connection_group){.base = base, .options = options, .census = census};
+    exchange_pool_init(&group->pool, group, reactor, options->service);
     buffer_reserve(&group->input, INPUT_BYTES_MAX);
 }
 
 void connection_group_release(struct connection_group *group)
 {
     CHECK(!group->newest && group->exchanges == 0);
-    while (group->spare) {
-        struct held_exchange *held = group->spare;
-        group->spare = held->next;
-        exchange_release(held);
-    }
-    group->spare_count = 0;
+    exchange_pool_release(&group->pool);
     buffer_release(&group->input);
     buffer_release(&group->records);
 }
@@ -1201,6 +827,9 @@ void connection_accept(struct connection_group *group, int fd, const struct sock
     memcpy(&connection->address, address,
            address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     address_format(address, connection->peer);
+    unsigned window_ms = limits->download_window_ms ? limits->download_window_ms : DOWNLOAD_WINDOW_MS;
+    reply_sender_init(&connection->sender, fd, limits->download_bytes_per_second_min,
+                      (int64_t)window_ms * 1000);
     connection->older = group->newest;
     if (group->newest)
         group->newest->newer = connection;
@@ -1213,7 +842,7 @@ void connection_accept(struct connection_group *group, int fd, const struct sock
     CHECK(evtimer_assign(&connection->timer, group->base, on_timer, connection) == 0);
     if (tls) {
         connection->is_tls = true;
-        connection->tls = tls_session_new(tls, fd, &group->records);
+        connection->tls = connection->sender.tls = tls_session_new(tls, fd, &group->records);
         connection->state = STATE_HANDSHAKE;
         connection->deadline_us = after_ms(limits->handshake_timeout_ms);
     } else {

@@ -14,7 +14,7 @@
 #define SERVER_CONNECTION_H
 
 #include "server/address_count.h"
-#include "server/exchange.h"
+#include "server/exchange_pool.h"
 #include "server/reactor.h"
 
 #include <event2/event.h>
@@ -22,7 +22,6 @@
 
 struct tls_context;
 struct connection;
-struct held_exchange;
 
 /* Shared by all groups: what the limits on connections count. */
 struct connection_census {
@@ -32,7 +31,6 @@ struct connection_census {
 
 struct connection_group {
     struct event_base *base;
-    struct reactor *reactor;
     const struct reactors_options *options;
     struct connection_census *census;
     /* Called when the group has no connection left, or no exchange with a handler. May be called often. */
@@ -47,10 +45,7 @@ struct connection_group {
 
     struct buffer input;   /* lent to the connection whose turn it is */
     struct buffer records; /* tls_session_new */
-    struct held_exchange *spare;
-    unsigned spare_count;
-    unsigned char random[4096]; /* for request ids: getrandom once for many */
-    size_t random_left;
+    struct exchange_pool pool;
 };
 
 void connection_group_init(struct connection_group *group, struct event_base *base, struct reactor *reactor,

@@ -231,7 +231,7 @@ static void listener_close(struct reactor *reactor)
 
 static void on_emptied(struct connection_group *group)
 {
-    struct reactor *reactor = group->reactor;
+    struct reactor *reactor = group->pool.reactor;
     struct reactors *reactors = reactor->reactors;
     if (group->draining && group->connections == 0) {
         pthread_mutex_lock(&reactors->lock);

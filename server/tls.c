@@ -54,10 +54,12 @@ static int transport_read(BIO *bio, char *target, size_t size, size_t *ret_size)
         *ret_size = (size_t)got;
         return 1;
     }
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         BIO_set_retry_read(bio);
-    else
-        session->is_ended = true;
+        return 0;
+    }
+    session->is_ended = true;
+    session->is_broken |= got < 0; /* a reset, not an end */
     return 0;
 }
 
@@ -249,6 +251,8 @@ static void session_keep(struct tls_session *session, size_t sent)
 /* Why an SSL function returned 0 or less. */
 static enum tls_result session_result(struct tls_session *session, int result)
 {
+    if (session->is_broken)
+        return TLS_RESULT_FAILED;
     switch (SSL_get_error(session->ssl, result)) {
     case SSL_ERROR_WANT_READ:
         return TLS_RESULT_WANT_READ;
@@ -283,7 +287,7 @@ enum tls_result tls_session_handshake(struct tls_session *session)
     }
     size_t sent;
     enum tls_result flushed = tls_session_flush(session, &sent);
-    if (flushed == TLS_RESULT_CLOSED)
+    if (flushed == TLS_RESULT_FAILED)
         return flushed;
     return result;
 }
@@ -303,8 +307,8 @@ enum tls_result tls_session_read(struct tls_session *session, void *target, size
     /* An alert, or the answer to a key update. What the socket does not take goes with the next flush. */
     if (session->records->size) {
         size_t sent;
-        if (tls_session_flush(session, &sent) == TLS_RESULT_CLOSED)
-            return TLS_RESULT_CLOSED;
+        if (tls_session_flush(session, &sent) == TLS_RESULT_FAILED)
+            return TLS_RESULT_FAILED;
     }
     return result;
 }
@@ -322,10 +326,9 @@ enum tls_result tls_session_write(struct tls_session *session, struct slice data
         ERR_clear_error();
         int written = SSL_write(session->ssl, data.data, data.size < INT_MAX ? (int)data.size : INT_MAX);
         if (written <= 0) {
-            enum tls_result result = session_result(session, written);
             ERR_clear_error();
             session->is_broken = true; /* the transport takes everything: there is nothing to wait for */
-            return result == TLS_RESULT_CLOSED ? result : TLS_RESULT_FAILED;
+            return TLS_RESULT_FAILED;
         }
         data = slice_skip(data, (size_t)written);
     }
@@ -341,7 +344,7 @@ static enum tls_result session_send(struct tls_session *session, struct slice da
         if (size < 0 && errno == EINTR)
             continue;
         if (size < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK ? TLS_RESULT_WANT_WRITE : TLS_RESULT_CLOSED;
+            return errno == EAGAIN || errno == EWOULDBLOCK ? TLS_RESULT_WANT_WRITE : TLS_RESULT_FAILED;
         *sent += (size_t)size;
         /* The socket took less than it was offered: it is full, and asking again would cost a call. */
         if (*sent < data.size)
@@ -372,10 +375,10 @@ enum tls_result tls_session_flush(struct tls_session *session, size_t *ret_sent)
         result = session_send(session, buffer_slice(session->records), &now);
     session_keep(session, now);
     *ret_sent = earlier + now;
-    if (result == TLS_RESULT_CLOSED)
+    if (result == TLS_RESULT_FAILED)
         session->is_broken = true;
     else if (session->is_broken && result == TLS_RESULT_WANT_WRITE)
-        result = TLS_RESULT_CLOSED;
+        result = TLS_RESULT_FAILED; /* too much waits already */
     return result;
 }
 

@@ -31,9 +31,9 @@ enum tls_result {
     TLS_RESULT_OK,
     TLS_RESULT_WANT_READ,
     TLS_RESULT_WANT_WRITE,
-    TLS_RESULT_CLOSED, /* by the peer, properly or not */
+    TLS_RESULT_CLOSED, /* the peer has ended his side, with close_notify or without */
     TLS_RESULT_PLAIN,  /* of a handshake: the peer speaks HTTP without TLS */
-    TLS_RESULT_FAILED
+    TLS_RESULT_FAILED  /* a reset, or a violation of the protocol */
 };
 
 /* Borrows fd and `records`, which is empty between any two calls and shared by the sessions of a thread. */
