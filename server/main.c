@@ -1,0 +1,330 @@
+/*
+ * sluiced: reads its command line and settings, starts the parts in the order in which they need one another,
+ * waits for signals, and stops the parts in the opposite order. All else happens in their threads.
+ */
+#include "codec/base/check.h"
+#include "codec/base/clock.h"
+#include "codec/base/mem.h"
+#include "server/config.h"
+#include "server/exports.h"
+#include "server/limiter.h"
+#include "server/log.h"
+#include "server/reactor.h"
+#include "server/router.h"
+#include "server/service.h"
+#include "server/tls.h"
+#include "server/token.h"
+
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define US_PER_HOUR (3600 * US_PER_SECOND)
+
+enum { EXIT_STATUS_FAILED = 1, EXIT_STATUS_USAGE = 2 };
+
+static const char usage[] =
+    "Usage: sluiced --data DIR [OPTION]...\n"
+    "Serves the bulk claims of the data directory DIR until SIGTERM.\n"
+    "\n"
+    "  --data DIR              the data directory that sluicectl init made; else $SLUICE_DATA\n"
+    "  --config FILE           settings; sluicectl config show prints all of them\n"
+    "  --listen ADDR:PORT      where to listen (127.0.0.1:8443); port 0: any free one\n"
+    "  --tls-cert FILE         the certificate and its chain, PEM\n"
+    "  --tls-key FILE          its private key, PEM, readable by its owner alone\n"
+    "  --plaintext             plain HTTP, without a certificate\n"
+    "  --help, --version\n"
+    "\n"
+    "An option overrides the file's setting. When it is ready the server prints \"listening on URL\"; its "
+    "log is JSON, "
+    "a\n"
+    "line an event, on standard error. SIGTERM and SIGINT: no new connections, requests and downloads that\n"
+    "have begun finish, exports go on at the next start. SIGHUP: new connections use the certificate that "
+    "is\n"
+    "in the files now.\n"
+    "\n"
+    "Examples:\n"
+    "  sluiced --data /var/lib/sluice --tls-cert server.pem --tls-key server.key --listen '[::]:443'\n"
+    "  sluiced --data /tmp/try --plaintext --listen 127.0.0.1:0\n"
+    "\n"
+    "Exit status: 0 stopped as told, 1 failed, 2 wrong usage.\n";
+
+/* Everything that is started, in this order. */
+struct server {
+    const char *dir;
+    struct config config;
+    struct service service;
+    struct tls_context *tls;
+    struct tls_context **old_tls; /* connections may still use them until the reactors stop */
+    size_t old_tls_count;
+    struct reactors *reactors;
+};
+
+/* ---- The command line ---- */
+
+static _Noreturn void fail(int exit_status, const char *text)
+{
+    fprintf(stderr, "sluiced: %s\n", text);
+    if (exit_status == EXIT_STATUS_USAGE)
+        fputs("sluiced: try --help\n", stderr);
+    exit(exit_status);
+}
+
+static void parse_options(int argc, char **argv, struct server *server)
+{
+    enum {
+        DATA = 256,
+        CONFIG,
+        HELP,
+        VERSION,
+        LISTEN,
+        CERTIFICATE,
+        KEY,
+        PLAINTEXT
+    }; /* the last four as `over` */
+    static const struct option options[] = {
+        {"data", required_argument, NULL, DATA},
+        {"config", required_argument, NULL, CONFIG},
+        {"listen", required_argument, NULL, LISTEN},
+        {"tls-cert", required_argument, NULL, CERTIFICATE},
+        {"tls-key", required_argument, NULL, KEY},
+        {"plaintext", no_argument, NULL, PLAINTEXT},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    const char *config_path = NULL;
+    struct {
+        const char *setting, *value;
+    } over[] = {{"listen", NULL}, {"tls_certificate", NULL}, {"tls_key", NULL}, {"plaintext", NULL}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        switch (option) {
+        case DATA:
+            server->dir = optarg;
+            break;
+        case CONFIG:
+            config_path = optarg;
+            break;
+        case LISTEN:
+        case CERTIFICATE:
+        case KEY:
+        case PLAINTEXT:
+            over[option - LISTEN].value = option == PLAINTEXT ? "yes" : optarg;
+            break;
+        case HELP:
+            fputs(usage, stdout);
+            exit(0);
+        case VERSION:
+            puts("sluiced " SLUICE_VERSION);
+            exit(0);
+        default:
+            fputs("sluiced: try --help\n", stderr); /* getopt has said what is wrong */
+            exit(EXIT_STATUS_USAGE);
+        }
+    if (optind < argc)
+        fail(EXIT_STATUS_USAGE, "takes options only, no other arguments");
+    if (!server->dir)
+        server->dir = getenv("SLUICE_DATA");
+    if (!server->dir || !*server->dir)
+        fail(EXIT_STATUS_USAGE, "needs --data DIR, or $SLUICE_DATA");
+
+    struct error error;
+    config_init(&server->config);
+    if (config_path && config_load(&server->config, config_path, &error) != STATUS_OK)
+        fail(EXIT_STATUS_FAILED, error.text);
+    for (size_t i = 0; i < sizeof over / sizeof *over; i++)
+        if (over[i].value && config_set(&server->config, over[i].setting, over[i].value, &error) != STATUS_OK)
+            fail(EXIT_STATUS_USAGE, error.text);
+}
+
+/* Claims must not go over a network in the clear because somebody forgot an option. */
+static void check_transport(const struct config *config)
+{
+    bool has_certificate = config->tls_certificate[0], has_key = config->tls_key[0];
+    if (config->plaintext && (has_certificate || has_key))
+        fail(EXIT_STATUS_USAGE, "plaintext and a certificate exclude each other");
+    if (!config->plaintext && !(has_certificate && has_key))
+        fail(EXIT_STATUS_USAGE, "needs a certificate: --tls-cert and --tls-key (or --plaintext, for tests)");
+}
+
+/* ---- Starting and stopping ---- */
+
+static unsigned core_count(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) != 0)
+        return 1;
+    return (unsigned)CPU_COUNT(&cores);
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static struct limiter *make_limiter(const struct config *config)
+{
+    const struct limiter_rule rules[LIMITER_KIND_COUNT] = {
+        [LIMITER_JOB] = {.capacity = 1},
+        [LIMITER_REQUEST] = {config->request_rate_per_minute, config->request_rate_per_minute},
+        [LIMITER_LOGIN] = {config->login_failures_per_minute, config->login_failures_per_minute},
+    };
+    return limiter_new(rules);
+}
+
+static enum status start_reactors(struct server *server, struct error *error)
+{
+    const struct config *config = &server->config;
+    struct reactors_options options = {
+        .count = config->reactors ? config->reactors : core_count(),
+        .listen = config->listen,
+        .tls = server->tls,
+        .limits = config->limits,
+        .service = &server->service,
+        .handle = router_handle,
+        .finished = router_finished,
+        .local_new = router_local_new,
+        .local_free = router_local_free,
+        .refuse = router_refuse,
+    };
+    enum status status = reactors_start(&options, &server->reactors, error);
+    if (status == STATUS_OK) /* a request may be there already */
+        __atomic_store_n(&server->service.reactors, server->reactors, __ATOMIC_RELEASE);
+    return status;
+}
+
+static enum status start(struct server *server, struct error *error)
+{
+    const struct config *config = &server->config;
+    struct service *service = &server->service;
+    service->config = config;
+    service->started_us = clock_now_us();
+    service->limiter = make_limiter(config);
+    enum status status = STATUS_OK;
+    if (!config->plaintext)
+        status = tls_context_open(config->tls_certificate, config->tls_key, &server->tls, error);
+    if (status == STATUS_OK)
+        status = store_open(server->dir, STORE_ACCESS_WRITE,
+                            &(struct store_options){.map_bytes = config->map_bytes}, &service->store, error);
+    if (status == STATUS_OK)
+        status = writer_start(service->store, &service->writer, error);
+    if (status == STATUS_OK)
+        status = tokens_open(service->store, config->issuer, config->token_lifetime_seconds, &service->tokens,
+                             error);
+    if (status == STATUS_OK) {
+        struct exports_options options = {
+            .workers = config->export_workers ? config->export_workers : core_count(),
+            .file_bytes_max = config->file_bytes_max,
+            .disk_reserve_bytes = config->disk_reserve_bytes,
+            .keep_us = config->keep_hours * US_PER_HOUR,
+        };
+        status = exports_open(service, &options, &service->exports, error);
+    }
+    if (status == STATUS_OK)
+        status = start_reactors(server, error);
+    return status;
+}
+
+/* Also of a server that was started in part. The reactors wait for exchanges that signer, writer and exports
+ * hold, so those stop later. */
+static void stop(struct server *server)
+{
+    struct service *service = &server->service;
+    if (server->reactors) {
+        reactors_drain(server->reactors, server->config.stop_grace_seconds * 1000);
+        reactors_stop(server->reactors);
+    }
+    exports_close(service->exports);
+    tokens_close(service->tokens);
+    writer_stop(service->writer);
+    store_close(service->store);
+    limiter_free(service->limiter);
+    tls_context_close(server->tls);
+    for (size_t i = 0; i < server->old_tls_count; i++)
+        tls_context_close(server->old_tls[i]);
+    mem_free(server->old_tls);
+}
+
+/* ---- Running ---- */
+
+static void reload_certificate(struct server *server)
+{
+    if (server->config.plaintext) {
+        log_event(LOG_LEVEL_WARNING, "reload", "there is no certificate to read again");
+        return;
+    }
+    struct tls_context *fresh;
+    struct error error;
+    if (tls_context_open(server->config.tls_certificate, server->config.tls_key, &fresh, &error) !=
+        STATUS_OK) {
+        log_event(LOG_LEVEL_ERROR, "reload_failed", "the old certificate stays in use: %s", error.text);
+        return;
+    }
+    server->old_tls =
+        mem_realloc(server->old_tls, (server->old_tls_count + 1) * sizeof(struct tls_context *));
+    server->old_tls[server->old_tls_count++] = server->tls;
+    server->tls = fresh;
+    reactors_set_tls(server->reactors, fresh);
+    log_event(LOG_LEVEL_INFO, "reloaded", "new connections use the certificate as it is now");
+}
+
+static void block_signals(sigset_t *ret_signals)
+{
+    sigemptyset(ret_signals);
+    sigaddset(ret_signals, SIGTERM);
+    sigaddset(ret_signals, SIGINT);
+    sigaddset(ret_signals, SIGHUP);
+    CHECK(pthread_sigmask(SIG_BLOCK, ret_signals, NULL) == 0);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void run(struct server *server, const sigset_t *signals)
+{
+    log_event(LOG_LEVEL_INFO, "started", "sluiced " SLUICE_VERSION " listens on %s",
+              reactors_address(server->reactors));
+    printf("listening on %s://%s\n", server->config.plaintext ? "http" : "https",
+           reactors_address(server->reactors));
+    fflush(stdout);
+    for (;;) {
+        int number;
+        CHECK(sigwait(signals, &number) == 0);
+        if (number != SIGHUP) {
+            log_event(LOG_LEVEL_INFO, "stopping", "on signal %d", number);
+            return;
+        }
+        reload_certificate(server);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct server server = {0};
+    struct error error;
+    sigset_t signals;
+    enum log_level level;
+    parse_options(argc, argv, &server);
+    check_transport(&server.config);
+    CHECK(log_level_parse(server.config.log_level, &level));
+    log_set_level(level);
+    umask(077);
+    raise_file_limit();
+    block_signals(&signals); /* before any thread is there */
+
+    enum status status = start(&server, &error);
+    if (status == STATUS_OK)
+        run(&server, &signals);
+    stop(&server);
+    if (status != STATUS_OK)
+        fail(EXIT_STATUS_FAILED, error.text);
+    log_event(LOG_LEVEL_INFO, "stopped", "all is on disk");
+    return 0;
+}
