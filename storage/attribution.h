@@ -15,6 +15,7 @@
 
 #include "codec/base/arena.h"
 #include "storage/accounts.h"
+#include "storage/beneficiary.h"
 
 #define ROSTER_MBIS_MAX  ((size_t)2 * 1000 * 1000)
 #define INTERVAL_OPEN_US INT64_MAX
@@ -28,25 +29,6 @@ struct interval {
     uint32_t home;  /* of the exportable table */
 };
 #define INTERVALS_MAX 256 /* in one row; the oldest closed ones are dropped beyond it */
-
-/* What is known of one beneficiary. */
-#define BENEFICIARY_ACOS_MAX 32
-struct beneficiary {
-    uint32_t home;
-    uint64_t changed[RESOURCE_TYPE_COUNT]; /* sequence of the last change of its segments of a type */
-    struct slice mbis[RESOURCE_MBI_MAX];   /* borrowed from the row */
-    size_t mbi_count;
-    uint32_t acos[BENEFICIARY_ACOS_MAX]; /* for which it is exportable now */
-    size_t aco_count;
-};
-/* STATUS_NOT_FOUND if nothing of it was ever imported. */
-NODISCARD enum status beneficiary_get(struct engine_txn *txn, struct slice id,
-                                      struct beneficiary *ret_beneficiary, struct error *error);
-NODISCARD enum status beneficiary_put(struct store_write *write, struct slice id,
-                                      const struct beneficiary *beneficiary, struct error *error);
-/* The latest transactionTime given to an ACO that reads this beneficiary; INT64_MIN if none was. */
-NODISCARD enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,
-                                            int64_t *ret_us, struct error *error);
 
 /* Within a write request. A Patient said that the beneficiary has these MBIs; its exportability follows.
  * Updates `beneficiary` (which the caller stores). */

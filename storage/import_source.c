@@ -16,6 +16,8 @@
 
 #define DIRECTORY_DEPTH_MAX 16
 #define FILES_MAX           ((size_t)1000 * 1000)
+/* Blocks begin small, so that many small files do not take much memory. */
+#define FIRST_BLOCK_BYTES ((size_t)64 * 1024)
 
 /* ---- which files ---- */
 
@@ -154,6 +156,7 @@ struct import_source {
     int fd;      /* of file, for its position */
     bool is_document;
     bool at_end;
+    size_t block_bytes;
     struct ndjson_splitter splitter;
 };
 
@@ -175,6 +178,7 @@ enum status import_source_open(const char *path, struct import_source **ret_sour
     source->file = file;
     source->fd = fd;
     source->is_document = is_json_document(path);
+    source->block_bytes = FIRST_BLOCK_BYTES;
     ndjson_splitter_init(&source->splitter, RESOURCE_BYTES_MAX);
     *ret_source = source;
     return STATUS_OK;
@@ -297,7 +301,9 @@ enum status import_source_next(struct import_source *source, struct import_block
         return STATUS_NOT_FOUND;
     if (source->is_document)
         return source_document(source, block, error);
-    enum status read_status = source_read(source, &block->text, IMPORT_BLOCK_BYTES, error);
+    enum status read_status = source_read(source, &block->text, source->block_bytes, error);
+    if (source->block_bytes < IMPORT_BLOCK_BYTES)
+        source->block_bytes *= 2;
     enum status status =
         ndjson_splitter_feed(&source->splitter, buffer_slice(&block->text), take_line, block, error);
     if (status == STATUS_OK && source->at_end && read_status == STATUS_OK)

@@ -28,7 +28,7 @@ static void record_header(char header[RECORD_HEADER_SIZE], uint64_t death)
     store_u64_le(header + 8, death);
 }
 
-static enum status record_open(struct slice record, struct stored_segment *stored, struct error *error)
+enum status stored_segment_open(struct slice record, struct stored_segment *stored, struct error *error)
 {
     if (record.size < RECORD_HEADER_SIZE || record.data[0] != RECORD_KIND || record.data[1] != RECORD_VERSION)
         return error_set(error, STATUS_CORRUPT, "a stored segment's header is malformed");
@@ -39,7 +39,7 @@ static enum status record_open(struct slice record, struct stored_segment *store
 
 /* ---- summaries ---- */
 
-static enum status summary_parse(struct slice value, struct summary *ret_summary, struct error *error)
+enum status summary_parse(struct slice value, struct summary *ret_summary, struct error *error)
 {
     struct reader reader = reader_make(value);
     uint8_t kind = reader_u8(&reader), version = reader_u8(&reader);
@@ -238,7 +238,7 @@ static enum status segment_supersede(struct store_write *write, enum resource_ty
     key_segment(&key, home, beneficiary, name);
     enum status status = engine_get(write->txn, segment_table_of(type), key_slice(&key), &record, error);
     if (status == STATUS_OK)
-        status = record_open(record, &stored, error);
+        status = stored_segment_open(record, &stored, error);
     if (status != STATUS_OK)
         return status;
     summary_count(summary, type, &stored.segment, stored.value.size, -1);
@@ -458,7 +458,7 @@ enum status segment_scan_next(struct segment_scan *scan, struct stored_segment *
             return error_set(error, STATUS_CORRUPT, "a segment's key is malformed");
         if (stored.name.birth > scan->sequence)
             continue;
-        status = record_open(value, &stored, error);
+        status = stored_segment_open(value, &stored, error);
         if (status != STATUS_OK)
             return status;
         if (stored.death != SEQUENCE_NEVER && stored.death <= scan->sequence)

@@ -69,6 +69,10 @@ struct stored_segment {
     struct segment segment; /* borrowed until the cursor's next step (LMDB: until the transaction's end) */
     struct slice value;     /* the segment's own bytes */
 };
+/* A value of TABLE_SEGMENT; fills all but the name. */
+NODISCARD enum status stored_segment_open(struct slice record, struct stored_segment *stored,
+                                          struct error *error);
+
 struct segment_scan;
 NODISCARD enum status segment_scan_open(struct engine_txn *txn, enum resource_type type, uint64_t sequence,
                                         struct segment_scan **ret_scan, struct error *error);
@@ -93,6 +97,9 @@ struct summary {
 };
 NODISCARD enum status summary_get(struct engine_txn *txn, uint32_t home, struct slice beneficiary,
                                   struct summary *ret_summary, struct error *error);
+
+/* A row of TABLE_SUMMARY. */
+NODISCARD enum status summary_parse(struct slice value, struct summary *ret_summary, struct error *error);
 
 /* The beneficiary to whom a resource belongs. */
 NODISCARD enum status resource_find(struct engine_txn *txn, enum resource_type type, struct slice id,

@@ -1,0 +1,504 @@
+#include "storage/verify.h"
+
+#include "codec/base/arena.h"
+#include "codec/base/buffer.h"
+#include "codec/base/bytes.h"
+#include "codec/base/check.h"
+#include "codec/base/clock.h"
+#include "storage/accounts.h"
+#include "storage/interval.h"
+#include "storage/jobs.h"
+#include "storage/resources.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define VERIFY_SNAPSHOT_US (US_PER_SECOND / 20) /* how long one read transaction may live */
+
+struct verify {
+    struct store *store;
+    const struct verify_options *options;
+    struct verify_counts counts;
+    struct engine_txn *txn;
+    struct inflater *inflater;
+    struct segment_table table;
+    struct arena arena;
+    struct buffer ids;                     /* struct slice: of one beneficiary and type */
+    uint64_t live[RESOURCE_TYPE_COUNT];    /* resources found in segments */
+    uint64_t indexed[RESOURCE_TYPE_COUNT]; /* rows of TABLE_RESOURCE */
+};
+
+static void fault_at(struct verify *verify, unsigned table, struct slice key, const char *what)
+{
+    char text[KEY_TEXT_SIZE], where[KEY_TEXT_SIZE + 64];
+    key_text(key, text);
+    snprintf(where, sizeof where, "%s %s", table_names[table], text);
+    verify->counts.faults++;
+    verify->options->fault(verify->options->context, where, what);
+}
+
+/* True if the status is a fault of the data (reported) or OK; false if the walk cannot go on. */
+static bool note_status(struct verify *verify, unsigned table, struct slice key, enum status status,
+                        const struct error *error)
+{
+    if (status == STATUS_OK)
+        return true;
+    if (status != STATUS_CORRUPT && status != STATUS_NOT_FOUND)
+        return false;
+    fault_at(verify, table, key,
+             status == STATUS_CORRUPT ? error->text : "a record that it names is missing");
+    return true;
+}
+
+/* ---- one record of each table ---- */
+
+typedef enum status record_check(struct verify *verify, struct slice key, struct slice value,
+                                 struct error *error);
+
+static enum status check_segment(struct verify *verify, enum resource_type type, struct slice key,
+                                 struct slice value, struct error *error)
+{
+    unsigned table = TABLE_SEGMENT + (unsigned)type;
+    struct slice rest = key, beneficiary_id;
+    struct segment_name name;
+    uint32_t home;
+    if (!key_take_u32(&rest, &home) || !key_take_id(&rest, &beneficiary_id) ||
+        !key_take_instant(&rest, &name.newest_us) || !key_take_u64(&rest, &name.birth) ||
+        !key_take_u16(&rest, &name.ordinal) || rest.size) {
+        fault_at(verify, table, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    struct stored_segment stored;
+    enum status status = stored_segment_open(value, &stored, error);
+    if (status == STATUS_OK)
+        status = segment_check(&stored.segment, verify->inflater, error);
+    if (status != STATUS_OK)
+        return status;
+    verify->counts.segments++;
+    verify->counts.raw_bytes += stored.segment.raw_bytes;
+    if (stored.segment.newest_us != name.newest_us)
+        fault_at(verify, table, key, "the key's instant is not the segment's newest");
+    struct beneficiary beneficiary;
+    if (stored.death != SEQUENCE_NEVER) {
+        if (stored.death <= name.birth)
+            fault_at(verify, table, key, "was superseded before it was born");
+        return STATUS_OK;
+    }
+    verify->counts.resources += stored.segment.count;
+    status = beneficiary_get(verify->txn, beneficiary_id, &beneficiary, error);
+    if (status == STATUS_OK && beneficiary.home != home)
+        fault_at(verify, table, key, "stands under a home that is not its beneficiary's");
+    return status;
+}
+
+static enum status check_eob(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    return check_segment(verify, RESOURCE_TYPE_EXPLANATION_OF_BENEFIT, key, value, error);
+}
+
+static enum status check_coverage(struct verify *verify, struct slice key, struct slice value,
+                                  struct error *error)
+{
+    return check_segment(verify, RESOURCE_TYPE_COVERAGE, key, value, error);
+}
+
+static enum status check_patient(struct verify *verify, struct slice key, struct slice value,
+                                 struct error *error)
+{
+    return check_segment(verify, RESOURCE_TYPE_PATIENT, key, value, error);
+}
+
+static int slice_order(const void *a, const void *b)
+{
+    return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+/* The standing segments of one type against the summary and the index of ids. */
+static enum status check_beneficiary_type(struct verify *verify, struct slice key, struct slice id,
+                                          const struct beneficiary *beneficiary, enum resource_type type,
+                                          const struct summary *summary, struct error *error)
+{
+    struct segment_scan *scan;
+    enum status status = segment_scan_open(verify->txn, type, UINT64_MAX - 1, &scan, error);
+    if (status != STATUS_OK)
+        return status;
+    uint64_t segments = 0, resources = 0, raw_bytes = 0, stored_bytes = 0;
+    int64_t newest_us = INT64_MIN;
+    struct stored_segment stored;
+    arena_reset(&verify->arena);
+    buffer_reset(&verify->ids);
+    segment_scan_seek(scan, beneficiary->home, id, INT64_MIN);
+    while ((status = segment_scan_next(scan, &stored, error)) == STATUS_OK) {
+        segments++;
+        resources += stored.segment.count;
+        raw_bytes += stored.segment.raw_bytes;
+        stored_bytes += stored.value.size;
+        newest_us = stored.segment.newest_us > newest_us ? stored.segment.newest_us : newest_us;
+        status = segment_table_read(&verify->table, &stored.segment, error);
+        if (status != STATUS_OK)
+            break;
+        for (size_t i = 0; i < verify->table.count; i++) {
+            struct slice copy = arena_copy(&verify->arena, verify->table.entries[i].id);
+            buffer_append(&verify->ids, &copy, sizeof copy);
+        }
+    }
+    segment_scan_close(scan);
+    if (status != STATUS_NOT_FOUND)
+        return status; /* a damaged segment is reported where the segments are walked */
+    if (segments != summary->of[type].segments || resources != summary->of[type].resources ||
+        raw_bytes != summary->of[type].raw_bytes || stored_bytes != summary->of[type].stored_bytes ||
+        newest_us > summary->of[type].newest_us)
+        fault_at(verify, TABLE_SUMMARY, key, "the summary does not agree with the segments");
+    verify->live[type] += resources;
+
+    struct slice *ids = (struct slice *)(void *)verify->ids.data;
+    size_t count = verify->ids.size / sizeof *ids;
+    if (count)
+        qsort(ids, count, sizeof *ids, slice_order);
+    for (size_t i = 0; i < count; i++) {
+        struct buffer owner = BUFFER_INIT;
+        if (i && slice_equal(ids[i], ids[i - 1]))
+            fault_at(verify, TABLE_SEGMENT + (unsigned)type, key, "a resource stands in two segments");
+        status = resource_find(verify->txn, type, ids[i], &owner, error);
+        if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !slice_equal(buffer_slice(&owner), id)))
+            fault_at(verify, TABLE_RESOURCE, ids[i], "the index does not lead to its beneficiary");
+        buffer_release(&owner);
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status interval_is_open(struct engine_txn *txn, unsigned table, const struct key *key,
+                                    bool *ret_open, struct error *error)
+{
+    struct interval_row row;
+    enum status status = interval_row_get(txn, table, key_slice(key), &row, error);
+    *ret_open = status == STATUS_OK && interval_row_open_one(&row);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static bool contains(const uint32_t *numbers, size_t count, uint32_t number)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] == number)
+            return true;
+    }
+    return false;
+}
+
+static enum status check_beneficiary(struct verify *verify, struct slice key, struct slice value,
+                                     struct error *error)
+{
+    (void)value;
+    struct slice rest = key, id;
+    struct beneficiary beneficiary;
+    if (!key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_BENEFICIARY, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = beneficiary_get(verify->txn, id, &beneficiary, error);
+    if (status != STATUS_OK)
+        return status;
+    verify->counts.beneficiaries++;
+    for (size_t i = 0; status == STATUS_OK && i < beneficiary.aco_count; i++) {
+        struct key exportable;
+        bool open;
+        key_aco_beneficiary(&exportable, beneficiary.acos[i], id);
+        status = interval_is_open(verify->txn, TABLE_EXPORTABLE, &exportable, &open, error);
+        if (status == STATUS_OK && !open)
+            fault_at(verify, TABLE_BENEFICIARY, key, "names an ACO that may not export it");
+    }
+    for (size_t i = 0; status == STATUS_OK && i < beneficiary.mbi_count; i++) {
+        struct mbi_row row;
+        status = mbi_row_get(verify->txn, beneficiary.mbis[i], &row, error);
+        if (status == STATUS_OK && !slice_equal(mbi_row_beneficiary(&row), id))
+            fault_at(verify, TABLE_BENEFICIARY, key, "has an MBI that leads to another beneficiary");
+    }
+    struct summary summary = {0};
+    for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        summary.of[i].newest_us = INT64_MIN;
+    if (status == STATUS_OK)
+        status = summary_get(verify->txn, beneficiary.home, id, &summary, error);
+    if (status == STATUS_NOT_FOUND)
+        status = STATUS_OK;
+    for (int type = 0; status == STATUS_OK && type < RESOURCE_TYPE_COUNT; type++)
+        status =
+            check_beneficiary_type(verify, key, id, &beneficiary, (enum resource_type)type, &summary, error);
+    return status;
+}
+
+static enum status check_resource(struct verify *verify, struct slice key, struct slice value,
+                                  struct error *error)
+{
+    struct slice rest = key, id;
+    struct beneficiary beneficiary;
+    uint8_t type;
+    if (!key_take_u8(&rest, &type) || type >= RESOURCE_TYPE_COUNT || !key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_RESOURCE, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    verify->indexed[type]++;
+    return beneficiary_get(verify->txn, value, &beneficiary, error);
+}
+
+static enum status check_summary(struct verify *verify, struct slice key, struct slice value,
+                                 struct error *error)
+{
+    struct slice rest = key, id;
+    struct summary summary;
+    struct beneficiary beneficiary;
+    uint32_t home;
+    if (!key_take_u32(&rest, &home) || !key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_SUMMARY, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = summary_parse(value, &summary, error);
+    if (status == STATUS_OK)
+        status = beneficiary_get(verify->txn, id, &beneficiary, error);
+    if (status == STATUS_OK && beneficiary.home != home)
+        fault_at(verify, TABLE_SUMMARY, key, "stands under a home that is not its beneficiary's");
+    return status;
+}
+
+static enum status check_exportable(struct verify *verify, struct slice key, struct slice value,
+                                    struct error *error)
+{
+    struct slice rest = key, id;
+    struct interval_row row;
+    struct beneficiary beneficiary;
+    uint32_t aco;
+    if (!key_take_u32(&rest, &aco) || !key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_EXPORTABLE, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = interval_row_parse(value, &row, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct interval *open = interval_row_open_one(&row);
+    if (!open)
+        return STATUS_OK;
+    status = beneficiary_get(verify->txn, id, &beneficiary, error);
+    if (status == STATUS_OK && !contains(beneficiary.acos, beneficiary.aco_count, aco))
+        fault_at(verify, TABLE_EXPORTABLE, key, "is open, but the beneficiary does not name the ACO");
+    if (status == STATUS_OK && open->home != beneficiary.home)
+        fault_at(verify, TABLE_EXPORTABLE, key, "has another home than its beneficiary");
+    return status;
+}
+
+static enum status check_attribution(struct verify *verify, struct slice key, struct slice value,
+                                     struct error *error)
+{
+    struct slice rest = key, mbi;
+    struct interval_row row;
+    struct mbi_row mbi_row;
+    uint32_t aco;
+    if (!key_take_u32(&rest, &aco) || !key_take_id(&rest, &mbi) || rest.size) {
+        fault_at(verify, TABLE_ATTRIBUTION, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = interval_row_parse(value, &row, error);
+    bool is_open = status == STATUS_OK && interval_row_open_one(&row);
+    if (status != STATUS_OK || slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK)))
+        return status;
+    status = mbi_row_get(verify->txn, mbi, &mbi_row, error);
+    if (status == STATUS_OK && contains(mbi_row.acos, mbi_row.aco_count, aco) != is_open)
+        fault_at(verify, TABLE_ATTRIBUTION, key, "the MBI's own row says otherwise");
+    return status;
+}
+
+static enum status check_mbi(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    (void)value;
+    struct slice rest = key, mbi;
+    struct mbi_row row;
+    if (!key_take_id(&rest, &mbi) || rest.size) {
+        fault_at(verify, TABLE_MBI, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = mbi_row_get(verify->txn, mbi, &row, error);
+    for (size_t i = 0; status == STATUS_OK && i < row.aco_count; i++) {
+        struct key attribution;
+        bool open;
+        key_attribution(&attribution, row.acos[i], mbi);
+        status = interval_is_open(verify->txn, TABLE_ATTRIBUTION, &attribution, &open, error);
+        if (status == STATUS_OK && !open)
+            fault_at(verify, TABLE_MBI, key, "names an ACO to which it is not attributed");
+    }
+    return status;
+}
+
+static enum status check_dead(struct verify *verify, struct slice key, struct slice value,
+                              struct error *error)
+{
+    (void)value;
+    struct slice rest = key, record;
+    struct stored_segment stored;
+    uint64_t death;
+    uint8_t type;
+    if (!key_take_u64(&rest, &death) || !key_take_u8(&rest, &type) || type >= RESOURCE_TYPE_COUNT) {
+        fault_at(verify, TABLE_DEAD, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = engine_get(verify->txn, TABLE_SEGMENT + (unsigned)type, rest, &record, error);
+    if (status == STATUS_OK)
+        status = stored_segment_open(record, &stored, error);
+    if (status == STATUS_OK && stored.death != death)
+        fault_at(verify, TABLE_DEAD, key, "the segment's own death is another");
+    return status;
+}
+
+static enum status check_job(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    (void)value;
+    struct slice rest = key;
+    struct job job;
+    uint64_t id, active_id;
+    if (!key_take_u64(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_JOB, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    arena_reset(&verify->arena);
+    enum status status = job_get(verify->txn, id, &verify->arena, &job, error);
+    if (status != STATUS_OK || !job_state_is_active(job.state))
+        return status;
+    status = job_find_active(verify->txn, job.aco, job.endpoint, &active_id, error);
+    if (status == STATUS_NOT_FOUND || (status == STATUS_OK && active_id != id))
+        fault_at(verify, TABLE_JOB, key, "is active, but the index of active jobs does not say so");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static enum status check_aco(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    (void)value;
+    struct slice rest = key;
+    struct aco aco;
+    uint32_t number;
+    if (!key_take_u32(&rest, &number) || rest.size) {
+        fault_at(verify, TABLE_ACO, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    return aco_get(verify->txn, number, &aco, error);
+}
+
+static enum status check_credential(struct verify *verify, struct slice key, struct slice value,
+                                    struct error *error)
+{
+    (void)value;
+    struct slice rest = key, id;
+    struct credential credential;
+    if (!key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_CREDENTIAL, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    return credential_get(verify->txn, id, &credential, error);
+}
+
+/* ---- the walk ---- */
+
+/* The engine checks every record's checksum; a table without a row here is only walked. */
+static record_check *const checks[TABLE_COUNT] = {
+    [TABLE_SEGMENT + RESOURCE_TYPE_EXPLANATION_OF_BENEFIT] = check_eob,
+    [TABLE_SEGMENT + RESOURCE_TYPE_COVERAGE] = check_coverage,
+    [TABLE_SEGMENT + RESOURCE_TYPE_PATIENT] = check_patient,
+    [TABLE_SUMMARY] = check_summary,
+    [TABLE_RESOURCE] = check_resource,
+    [TABLE_BENEFICIARY] = check_beneficiary,
+    [TABLE_MBI] = check_mbi,
+    [TABLE_ATTRIBUTION] = check_attribution,
+    [TABLE_EXPORTABLE] = check_exportable,
+    [TABLE_DEAD] = check_dead,
+    [TABLE_JOB] = check_job,
+    [TABLE_ACO] = check_aco,
+    [TABLE_CREDENTIAL] = check_credential,
+};
+
+/* Walks from behind `last` for as long as one snapshot may live. STATUS_NOT_FOUND: the table's end. */
+static enum status verify_part(struct verify *verify, unsigned table, struct buffer *last,
+                               struct error *error)
+{
+    struct engine_cursor *cursor;
+    enum status status = engine_cursor_open(verify->txn, table, &cursor, error);
+    if (status != STATUS_OK)
+        return status;
+    int64_t deadline_us = clock_monotonic_us() + VERIFY_SNAPSHOT_US;
+    engine_seek(cursor, buffer_slice(last), (struct slice){0});
+    do {
+        struct slice key, value;
+        status = engine_next(cursor, &key, &value, error);
+        if (status == STATUS_NOT_FOUND)
+            break;
+        if (status != STATUS_OK && status != STATUS_CORRUPT)
+            break;
+        verify->counts.records++;
+        buffer_reset(last);
+        buffer_append_slice(last, key);
+        buffer_append_char(last, '\0'); /* the next key in order */
+        struct slice own_key = slice_make(last->data, last->size - 1);
+        if (status == STATUS_OK && checks[table])
+            status = checks[table](verify, own_key, value, error);
+        if (!note_status(verify, table, own_key, status, error))
+            break;
+        status = STATUS_OK;
+    } while (clock_monotonic_us() < deadline_us);
+    engine_cursor_close(cursor);
+    return status;
+}
+
+static enum status verify_table(struct verify *verify, unsigned table, struct error *error)
+{
+    struct buffer last = BUFFER_INIT;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK) {
+        status = engine_begin_read(store_engine(verify->store), &verify->txn, error);
+        if (status != STATUS_OK)
+            break;
+        status = verify_part(verify, table, &last, error);
+        engine_end(verify->txn);
+        if (verify->options->progress)
+            verify->options->progress(verify->options->context, &verify->counts);
+    }
+    buffer_release(&last);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static enum status verify_clock(struct verify *verify, struct store_clock *ret_clock, struct error *error)
+{
+    enum status status = engine_begin_read(store_engine(verify->store), &verify->txn, error);
+    if (status != STATUS_OK)
+        return status;
+    status = store_clock_read(verify->txn, ret_clock, error);
+    engine_end(verify->txn);
+    return status;
+}
+
+enum status verify_run(struct store *store, const struct verify_options *options,
+                       struct verify_counts *ret_counts, struct error *error)
+{
+    CHECK(options->fault);
+    struct verify verify = {.store = store, .options = options, .inflater = inflater_new()};
+    struct store_clock before, after;
+    segment_table_init(&verify.table);
+    enum status status = verify_clock(&verify, &before, error);
+    for (unsigned table = 0; status == STATUS_OK && table < TABLE_COUNT; table++)
+        status = verify_table(&verify, table, error);
+    if (status == STATUS_OK)
+        status = verify_clock(&verify, &after, error);
+    /* Totals can be compared only if nothing was written meanwhile. */
+    for (int type = 0; status == STATUS_OK && before.sequence == after.sequence && type < RESOURCE_TYPE_COUNT;
+         type++) {
+        if (verify.live[type] != verify.indexed[type]) {
+            char what[128];
+            snprintf(what, sizeof what, "the index has %llu rows of %s, the segments hold %llu resources",
+                     (unsigned long long)verify.indexed[type], resource_type_name((enum resource_type)type),
+                     (unsigned long long)verify.live[type]);
+            fault_at(&verify, TABLE_RESOURCE, SLICE_LITERAL(""), what);
+        }
+    }
+    *ret_counts = verify.counts;
+    segment_table_release(&verify.table);
+    inflater_free(verify.inflater);
+    arena_release(&verify.arena);
+    buffer_release(&verify.ids);
+    return status;
+}

@@ -1,0 +1,58 @@
+#include "tools/common/table.h"
+
+#include "codec/base/check.h"
+
+void text_table_init(struct text_table *table, const char *const *titles, size_t columns)
+{
+    CHECK(columns <= TABLE_COLUMNS_MAX);
+    *table = (struct text_table){.titles = titles, .columns = columns};
+}
+
+void text_table_release(struct text_table *table)
+{
+    buffer_release(&table->cells);
+    arena_release(&table->arena);
+}
+
+void text_table_cell(struct text_table *table, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    char *copy = arena_text(&table->arena, slice_from_text(text));
+    buffer_append(&table->cells, &copy, sizeof copy);
+}
+
+static const char *title_text(const char *title)
+{
+    return *title == '>' ? title + 1 : title;
+}
+
+void text_table_print(const struct text_table *table, FILE *out)
+{
+    size_t rows = table->cells.size / sizeof(char *) / table->columns;
+    char *const *cells = (char *const *)(const void *)table->cells.data;
+    size_t widths[TABLE_COLUMNS_MAX];
+    for (size_t column = 0; column < table->columns; column++) {
+        widths[column] = strlen(title_text(table->titles[column]));
+        for (size_t row = 0; row < rows; row++) {
+            size_t size = strlen(cells[row * table->columns + column]);
+            widths[column] = size > widths[column] ? size : widths[column];
+        }
+    }
+    for (size_t row = 0; row <= rows; row++) {
+        for (size_t column = 0; column < table->columns; column++) {
+            const char *title = table->titles[column];
+            const char *text = row ? cells[(row - 1) * table->columns + column] : title_text(title);
+            bool is_last = column + 1 == table->columns;
+            int width = (int)widths[column];
+            if (*title == '>')
+                fprintf(out, "%*s%s", width, text, is_last ? "" : "  ");
+            else
+                fprintf(out, "%-*s%s", is_last ? 0 : width, text, is_last ? "" : "  ");
+        }
+        fputc('\n', out);
+    }
+}
