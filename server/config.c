@@ -124,7 +124,7 @@ static const struct setting settings[] = {
     {TEXT(public_url), "", 0, 0, 0, "", is_origin_or_empty, "http(s)://HOST[:PORT] and nothing behind it",
      "Scheme and host of every URL that the server writes. Empty: those of the request."},
     {TEXT(trusted_proxy), "", 0, 0, 0, "", is_address_or_empty, "an IP address",
-     "Address of the one proxy whose X-Forwarded-Proto and X-Forwarded-Host are believed. Empty: none."},
+     "Address of the one proxy whose X-Forwarded-Proto, -Host and -For are believed. Empty: none."},
     {TEXT(cors_origin), "*", 0, 0, 0, "", is_origin_list, "* or origins with one space between them",
      "Origins whose pages may read answers: *, or http(s)://HOST[:PORT] with spaces between. Empty: none."},
     {NUMBER(reactors), NULL, 0, 0, 256, "threads", NULL, NULL,

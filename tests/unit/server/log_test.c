@@ -1,0 +1,177 @@
+#include "server/log.h"
+
+#include "codec/json_reader.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* What was written to standard error since capture_begin. */
+static char captured[16384];
+static int saved_stderr = -1, pipe_out = -1;
+
+static void capture_begin(void)
+{
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    saved_stderr = dup(STDERR_FILENO);
+    assert_true(saved_stderr >= 0 && dup2(ends[1], STDERR_FILENO) >= 0);
+    close(ends[1]);
+    pipe_out = ends[0];
+}
+
+static size_t capture_end(void)
+{
+    dup2(saved_stderr, STDERR_FILENO);
+    close(saved_stderr);
+    ssize_t size = read(pipe_out, captured, sizeof captured - 1);
+    close(pipe_out);
+    size = size < 0 ? 0 : size;
+    captured[size] = '\0';
+    return (size_t)size;
+}
+
+static struct json_reader *reader;
+
+static void assert_value(const char *path, const char *expected)
+{
+    struct buffer value = BUFFER_INIT;
+    struct error error;
+    struct slice document = {captured, strlen(captured)};
+    if (json_find(reader, document, path, &value, &error) != STATUS_OK)
+        fail_msg("%s in %s: %s", path, captured, error.text);
+    assert_string_equal(buffer_text(&value), expected);
+    buffer_release(&value);
+}
+
+static void an_event_is_one_line_of_json(void **state)
+{
+    (void)state;
+    capture_begin();
+    struct log_line line = log_begin(LOG_LEVEL_WARNING, "import");
+    log_text(&line, "file", "a.ndjson");
+    log_number(&line, "count", -42);
+    log_string(&line, "peer", SLICE_LITERAL("::1"));
+    log_end(&line);
+    size_t size = capture_end();
+    assert_int_equal(strcspn(captured, "\n"), size - 1);
+    assert_value("level", "warning");
+    assert_value("event", "import");
+    assert_value("file", "a.ndjson");
+    assert_value("count", "-42");
+    assert_value("peer", "::1");
+    /* 2026-01-02T03:04:05.678901Z */
+    assert_memory_equal(captured, "{\"time\":\"20", 11);
+    assert_memory_equal(captured + 9 + 26, "Z\"", 2);
+}
+
+static void an_event_with_a_text_is_formatted(void **state)
+{
+    (void)state;
+    capture_begin();
+    log_event(LOG_LEVEL_ERROR, "start", "port %d of \"%s\"", 8443, "host");
+    capture_end();
+    assert_value("text", "port 8443 of \"host\"");
+}
+
+static void no_value_can_end_the_line_or_its_string(void **state)
+{
+    (void)state;
+    capture_begin();
+    struct log_line line = log_begin(LOG_LEVEL_INFO, "request");
+    log_string(&line, "peer", SLICE_LITERAL("a\"b\\c\nd\re\tf\x01\x7f\",\"x\":\"\xC3\xA9"));
+    log_end(&line);
+    size_t size = capture_end();
+    assert_int_equal(strcspn(captured, "\n"), size - 1);
+    assert_value("peer", "a\"b\\c\nd\re\tf\x01\x7f\",\"x\":\"\xC3\xA9");
+}
+
+static void bytes_that_are_no_utf8_are_replaced(void **state)
+{
+    (void)state;
+    capture_begin();
+    struct log_line line = log_begin(LOG_LEVEL_INFO, "request");
+    log_string(&line, "peer", SLICE_LITERAL("a\xFF\xC3z\xED\xA0\x80"));
+    log_end(&line);
+    capture_end();
+    assert_value("peer", "a\xEF\xBF\xBD\xEF\xBF\xBDz\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
+static void a_long_value_is_cut(void **state)
+{
+    (void)state;
+    static char longest[100000];
+    memset(longest, 'x', sizeof longest);
+    capture_begin();
+    struct log_line line = log_begin(LOG_LEVEL_INFO, "request");
+    log_string(&line, "peer", slice_make(longest, sizeof longest));
+    log_end(&line);
+    log_event(LOG_LEVEL_INFO, "second", "%.*s", (int)sizeof longest, longest);
+    size_t size = capture_end();
+    assert_in_range(size, 2 * LOG_STRING_BYTES_MAX, 2 * LOG_STRING_BYTES_MAX + 300);
+    captured[strcspn(captured, "\n")] = '\0';
+    longest[LOG_STRING_BYTES_MAX] = '\0';
+    memcpy(longest + LOG_STRING_BYTES_MAX, "...", 4);
+    assert_value("peer", longest);
+}
+
+static void what_is_below_the_level_is_not_written(void **state)
+{
+    (void)state;
+    capture_begin();
+    log_event(LOG_LEVEL_DEBUG, "quiet", "%d", 1);
+    log_set_level(LOG_LEVEL_ERROR);
+    struct log_line line = log_begin(LOG_LEVEL_WARNING, "quiet");
+    log_text(&line, "a", "b");
+    log_number(&line, "c", 1);
+    log_end(&line);
+    log_set_level(LOG_LEVEL_DEBUG);
+    log_event(LOG_LEVEL_DEBUG, "loud", "%d", 1);
+    log_set_level(LOG_LEVEL_INFO);
+    capture_end();
+    assert_value("event", "loud");
+    assert_null(strstr(captured, "quiet"));
+}
+
+static void levels_are_parsed_by_name(void **state)
+{
+    (void)state;
+    enum log_level level = LOG_LEVEL_DEBUG;
+    assert_true(log_level_parse("warning", &level));
+    assert_int_equal(level, LOG_LEVEL_WARNING);
+    assert_false(log_level_parse("Warning", &level));
+    assert_false(log_level_parse("", &level));
+    assert_int_equal(level, LOG_LEVEL_WARNING);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    reader = json_reader_new();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    json_reader_free(reader);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_event_is_one_line_of_json),
+        cmocka_unit_test(an_event_with_a_text_is_formatted),
+        cmocka_unit_test(no_value_can_end_the_line_or_its_string),
+        cmocka_unit_test(bytes_that_are_no_utf8_are_replaced),
+        cmocka_unit_test(a_long_value_is_cut),
+        cmocka_unit_test(what_is_below_the_level_is_not_written),
+        cmocka_unit_test(levels_are_parsed_by_name),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
