@@ -1,6 +1,9 @@
 /*
- * The JSON documents of the API: what stands in a response's body. Pure: data in, bytes out. The wire
- * contract (docs/api.md) gives every key and its order.
+ * The JSON documents of the API: what stands in a response's body. Pure: data in, bytes out, appended to
+ * `target`, minified, without a newline. The wire contract (docs/api.md) gives every key and its order.
+ *
+ * Texts that may come from outside (outcome texts, requests, URLs) need not be valid UTF-8: what is not
+ * becomes U+FFFD. `&`, `<` and `>` are written as they are.
  *
  * Threading: pure functions.
  */
@@ -11,7 +14,8 @@
 
 #include <stdint.h>
 
-/* An OperationOutcome with one issue. `text` NULL: the bare form of a 401 (no display, text, diagnostics). */
+/* An OperationOutcome with one issue. `text` goes into display, details.text and diagnostics, where clients
+ * of different generations look. NULL: the bare form of a 401, with none of the three. */
 void document_outcome(struct buffer *target, const char *severity, const char *issue_code,
                       const char *error_class, const char *text);
 
@@ -19,18 +23,19 @@ struct manifest_file {
     const char *type; /* "Patient", or "OperationOutcome" */
     struct slice url;
     uint64_t count;
-    uint64_t raw_bytes;
+    uint64_t raw_bytes; /* identity bytes: `fileSize` */
 };
 
 struct manifest {
     int64_t transaction_time_us;
-    struct slice request;
+    struct slice request; /* the kick-off URL */
     const struct manifest_file *output;
     size_t output_count;
     const struct manifest_file *error;
     size_t error_count;
     uint64_t job_id;
 };
+/* `deleted` is always empty; files of `error` have the same keys as those of `output`. */
 void document_manifest(struct buffer *target, const struct manifest *manifest);
 
 struct capability {
@@ -44,16 +49,17 @@ void document_capability_statement(struct buffer *target, const struct capabilit
 
 struct task_item {
     uint64_t job_id;
-    const char *status; /* FHIR Task status: requested, in-progress, completed, failed, cancelled */
-    struct slice state; /* the job's own state, "In Progress" */
-    struct slice request;
+    const char *status;   /* FHIR Task status: requested, in-progress, completed, failed, cancelled */
+    struct slice state;   /* the job's own state, "In Progress" */
+    struct slice request; /* the kick-off URL */
     int64_t created_us;
-    int64_t updated_us;
+    int64_t updated_us; /* of a job that has ended: when it did */
 };
-/* A searchset Bundle of Task. */
+/* A searchset Bundle of Task. Without items it has no `entry` (FHIR has no empty arrays). */
 void document_job_bundle(struct buffer *target, struct slice base_url, const struct task_item *items,
                          size_t count);
 
+/* The answer of the token endpoint (RFC 6749 section 5.1). */
 void document_token(struct buffer *target, struct slice token, unsigned lifetime_seconds);
 
 #endif
