@@ -34,7 +34,7 @@ NODISCARD enum status aco_get(struct engine_txn *txn, uint32_t number, struct ac
 NODISCARD enum status aco_find(struct engine_txn *txn, struct slice id, struct aco *ret_aco,
                                struct error *error);
 typedef enum status aco_handler(void *context, const struct aco *aco, struct error *error);
-/* In order of number, without the removed ones. */
+/* In order of number, without the removed ones. Damage as in engine_each, also below. */
 NODISCARD enum status aco_each(struct engine_txn *txn, aco_handler *handler, void *context,
                                struct error *error);
 /* Within a write request: remembers that a transactionTime was given. Never moves back. */
@@ -47,11 +47,13 @@ struct aco_add {
     char name[ACO_NAME_MAX + 1];
     uint32_t ret_number;
 };
-/* STATUS_INVALID for a bad id or name. The request: STATUS_EXISTS. */
+/* STATUS_INVALID for a bad id or name (UTF-8 without control characters; may be empty). The request:
+ * STATUS_EXISTS. The id of a removed ACO may be added again: it is another ACO, with a number of its own. */
 NODISCARD enum status aco_add_init(struct aco_add *add, struct slice id, struct slice name,
                                    struct error *error);
 
-/* Marks the ACO removed and revokes its credentials; its jobs and data are no longer reachable. */
+/* Marks the ACO removed and revokes its credentials; its jobs and data are no longer reachable. The request:
+ * STATUS_NOT_FOUND. */
 struct aco_remove {
     struct write_request request;
     char id[ACO_ID_MAX + 1];
@@ -68,7 +70,7 @@ struct credential {
     unsigned char hash[32];
 };
 
-/* STATUS_NOT_FOUND if unknown; a revoked one is found and says so. */
+/* STATUS_NOT_FOUND if unknown or no UUID (upper case is the same); a revoked one is found and says so. */
 NODISCARD enum status credential_get(struct engine_txn *txn, struct slice client_id,
                                      struct credential *ret_credential, struct error *error);
 typedef enum status credential_handler(void *context, const struct credential *credential,
@@ -84,12 +86,15 @@ struct credential_create {
     char aco_id[ACO_ID_MAX + 1];
     struct credential credential;
 };
-/* client_id empty: a random UUID; else it must be a UUID. secret empty: generated; else 80 hex digits. The
- * secret is written to ret_secret (NUL-terminated) and kept nowhere else. */
+/* client_id empty: a random UUID; else it must be a UUID. secret empty: generated; else 80 hex digits, taken
+ * as they are (case matters). The secret is written to ret_secret (NUL-terminated) and kept nowhere else. The
+ * credential has no name unless one is put into create->credential.name afterwards. The request:
+ * STATUS_NOT_FOUND (the ACO), STATUS_EXISTS (the client id, revoked ones too), STATUS_INVALID (the name). */
 NODISCARD enum status credential_create_init(struct credential_create *create, struct slice aco_id,
                                              struct slice client_id, struct slice secret,
                                              char ret_secret[CLIENT_SECRET_SIZE + 1], struct error *error);
 
+/* STATUS_INVALID for no UUID. The request: STATUS_NOT_FOUND; revoking again changes nothing. */
 struct credential_revoke {
     struct write_request request;
     char client_id[CLIENT_ID_SIZE + 1];

@@ -313,6 +313,39 @@ enum status engine_next(struct engine_cursor *cursor, struct slice *ret_key, str
     return value_check(txn, cursor->table, key, stored, ret_value, error);
 }
 
+enum status engine_each(struct engine_txn *txn, unsigned table, struct slice prefix, engine_handler *handler,
+                        void *context, struct error *error)
+{
+    struct engine_cursor *cursor;
+    enum status status = engine_cursor_open(txn, table, &cursor, error);
+    if (status != STATUS_OK)
+        return status;
+    engine_seek_prefix(cursor, prefix, slice_make(NULL, 0));
+    enum status damage = STATUS_OK;
+    for (;;) {
+        struct slice key, value;
+        struct error found = {.status = STATUS_OK};
+        status = engine_next(cursor, &key, &value, &found);
+        if (status == STATUS_NOT_FOUND)
+            break;
+        if (status == STATUS_OK)
+            status = handler(context, key, value, &found);
+        if (status == STATUS_OK)
+            continue;
+        bool is_damage = status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED;
+        if (error && (!is_damage || damage == STATUS_OK))
+            *error = found;
+        if (!is_damage) {
+            engine_cursor_close(cursor);
+            return status;
+        }
+        if (damage == STATUS_OK)
+            damage = status;
+    }
+    engine_cursor_close(cursor);
+    return damage;
+}
+
 enum status engine_stats(struct engine *engine, struct engine_stats *ret_stats, struct error *error)
 {
     return engine->backend->stats(engine, ret_stats, error);

@@ -97,6 +97,14 @@ void engine_seek_prefix(struct engine_cursor *cursor, struct slice prefix, struc
 NODISCARD enum status engine_next(struct engine_cursor *cursor, struct slice *ret_key,
                                   struct slice *ret_value, struct error *error);
 
+/* Calls `handler` on each pair whose key begins with `prefix`, in key order; it must not write to the table.
+ * STATUS_CORRUPT and STATUS_UNSUPPORTED, the engine's or the handler's, do not end the walk: a record that
+ * cannot be read costs only itself, and the first one's status and text are the answer in the end. Any other
+ * status but STATUS_OK ends it at once. */
+typedef enum status engine_handler(void *context, struct slice key, struct slice value, struct error *error);
+NODISCARD enum status engine_each(struct engine_txn *txn, unsigned table, struct slice prefix,
+                                  engine_handler *handler, void *context, struct error *error);
+
 struct engine_stats {
     uint64_t map_bytes;  /* bound */
     uint64_t file_bytes; /* allocated for pages, used or free */
