@@ -7,7 +7,7 @@
  * DIR/jobs/<id>/<uuid>.part; fsync, rename, fsync the directory, commit FILE_DONE), then Completed. Several
  * files of one job may run at once. Whatever a crash leaves is swept at the start, and active jobs go on.
  *
- *   DIR/jobs/<id>/<uuid>.ndjson.gz   the file        <uuid>.index   its index (codec/encoder.h)
+ * Where the files are: server/job_files.h. How long: server/expiry.h.
  *
  * What cannot be read costs only itself: an OperationOutcome in the job's error file. What cannot be
  * written fails the job (disk full too).
@@ -17,16 +17,19 @@
 #ifndef SERVER_EXPORTS_H
 #define SERVER_EXPORTS_H
 
+#include "server/job_files.h"
 #include "server/service.h"
 #include "storage/jobs.h"
 
-#define EXPORT_SLICE_MS 50
+#define EXPORT_SLICE_MS   50
+#define EXPORT_IO_WORKERS 4
 
 struct exports_options {
     unsigned workers;
     uint64_t file_bytes_max;     /* raw bytes after which a file is cut, between beneficiaries */
     uint64_t disk_reserve_bytes; /* exports stop when less is free */
     int64_t keep_us;             /* Completed -> Archived -> Expired */
+    unsigned io_workers;         /* threads that read for downloads; 0: EXPORT_IO_WORKERS */
 };
 
 /* Sweeps orphans, takes up the active jobs (and their buckets), starts the workers. */
@@ -35,9 +38,10 @@ NODISCARD enum status exports_open(struct service *service, const struct exports
 /* Lets running slices end; jobs go on at the next start. */
 void exports_close(struct exports *exports);
 
-/* A job was created. */
-void exports_wake(struct exports *exports, uint64_t job_id);
-/* A job was deleted: its work stops, its files go once no download holds them. */
+/* A job was created. Its token in LIMITER_JOB was taken; exports gives it back when the job ends. */
+void exports_wake(struct exports *exports, uint64_t job_id, uint32_t aco, const char *endpoint);
+/* A job was deleted: its token is given back at once, its work stops, its files go (downloads that have begun
+ * keep theirs open). */
 void exports_cancel(struct exports *exports, uint64_t job_id);
 
 struct exports_progress {
@@ -48,8 +52,11 @@ struct exports_progress {
 NODISCARD enum status exports_progress(struct exports *exports, uint64_t job_id,
                                        struct exports_progress *ret_progress);
 
-/* "DIR/jobs/<id>/<uuid><suffix>", appended. */
-void export_path(struct buffer *target, const char *dir, uint64_t job_id, const char *uuid,
-                 const char *suffix);
+/* Threads that wait for the disk, for downloads. */
+struct io_workers *exports_io(struct exports *exports);
+
+/* The name of an endpoint's bucket in LIMITER_JOB. */
+#define EXPORT_BUCKET_SIZE (JOB_ENDPOINT_MAX + 12)
+void export_bucket_name(char target[EXPORT_BUCKET_SIZE], uint32_t aco, const char *endpoint);
 
 #endif

@@ -1,0 +1,340 @@
+#include "server/expiry.h"
+
+#include "codec/base/clock.h"
+#include "codec/base/mem.h"
+#include "codec/encoder.h"
+#include "server/job_files.h"
+#include "server/log.h"
+#include "storage/accounts.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#define EXPIRY_PERIOD_US US_PER_SECOND
+#define EXPIRY_RETRY_US  (10 * US_PER_SECOND) /* after a failure */
+
+enum expiry_kind { EXPIRY_ARCHIVE, EXPIRY_EXPIRE, EXPIRY_REMOVE };
+
+/* What is to be done with a job, and when. */
+struct expiry_item {
+    uint64_t job_id;
+    int64_t due_us; /* clock_now_us */
+    enum expiry_kind kind;
+};
+
+struct expiry {
+    struct service *service;
+    const char *dir;
+    int64_t keep_us;
+    pthread_t thread;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool stopping;
+    bool hurried; /* something is due now */
+    struct expiry_item *items;
+    size_t count, capacity;
+    int64_t earliest_us; /* of all items; INT64_MAX without any */
+};
+
+enum job_state job_state_at(const struct job *job, int64_t now_us)
+{
+    return job->state == JOB_STATE_COMPLETED && job->expires_us <= now_us ? JOB_STATE_ARCHIVED : job->state;
+}
+
+static void expiry_add(struct expiry *expiry, uint64_t job_id, enum expiry_kind kind, int64_t due_us)
+{
+    pthread_mutex_lock(&expiry->lock);
+    if (expiry->count == expiry->capacity) {
+        expiry->capacity = expiry->capacity ? expiry->capacity * 2 : 64;
+        expiry->items = mem_realloc(expiry->items, expiry->capacity * sizeof *expiry->items);
+    }
+    expiry->items[expiry->count++] = (struct expiry_item){job_id, due_us, kind};
+    if (due_us < expiry->earliest_us)
+        expiry->earliest_us = due_us;
+    if (kind == EXPIRY_REMOVE && due_us == INT64_MIN) {
+        expiry->hurried = true;
+        pthread_cond_signal(&expiry->changed);
+    }
+    pthread_mutex_unlock(&expiry->lock);
+}
+
+void expiry_watch(struct expiry *expiry, uint64_t job_id, int64_t due_us)
+{
+    expiry_add(expiry, job_id, EXPIRY_ARCHIVE, due_us);
+}
+
+void expiry_remove(struct expiry *expiry, uint64_t job_id)
+{
+    expiry_add(expiry, job_id, EXPIRY_REMOVE, INT64_MIN);
+}
+
+/* ---- what is due ---- */
+
+static void retry_later(struct expiry *expiry, const struct expiry_item *item)
+{
+    expiry_add(expiry, item->job_id, item->kind, clock_now_us() + EXPIRY_RETRY_US);
+}
+
+static void log_failed(const char *what, uint64_t job_id, const struct error *error)
+{
+    struct log_line line = log_begin(LOG_LEVEL_ERROR, what);
+    log_number(&line, "job", (int64_t)job_id);
+    log_text(&line, "text", error->text);
+    log_end(&line);
+}
+
+static void log_expired(const char *event, uint64_t job_id)
+{
+    struct log_line line = log_begin(LOG_LEVEL_INFO, event);
+    log_number(&line, "job", (int64_t)job_id);
+    log_end(&line);
+}
+
+/* The record as it stands now. STATUS_NOT_FOUND if there is none. */
+static enum status read_state(struct expiry *expiry, uint64_t job_id, enum job_state *ret_state,
+                              int64_t *ret_expires_us)
+{
+    struct engine_txn *txn;
+    struct job job;
+    struct arena arena = ARENA_INIT;
+    enum status status = engine_begin_read(store_engine(expiry->service->store), &txn, NULL);
+    if (status != STATUS_OK)
+        return status;
+    status = job_get(txn, job_id, &arena, &job, NULL);
+    engine_end(txn);
+    if (status == STATUS_OK) {
+        *ret_state = job.state;
+        *ret_expires_us = job.expires_us;
+    }
+    arena_release(&arena);
+    return status;
+}
+
+static bool state_has_files(enum job_state state)
+{
+    return job_state_is_active(state) || state == JOB_STATE_COMPLETED || state == JOB_STATE_ARCHIVED;
+}
+
+static void remove_files(struct expiry *expiry, const struct expiry_item *item)
+{
+    struct error error;
+    enum job_state state = JOB_STATE_CANCELLED;
+    int64_t expires_us;
+    enum status status = read_state(expiry, item->job_id, &state, &expires_us);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return retry_later(expiry, item);
+    if (state_has_files(state))
+        return; /* somebody still does need them */
+    if (job_files_remove(expiry->dir, item->job_id, &error) != STATUS_OK) {
+        log_failed("job files not removed", item->job_id, &error);
+        retry_later(expiry, item);
+    }
+}
+
+/* Looks at the job's record and plans what comes next. */
+static void watch_again(struct expiry *expiry, const struct expiry_item *item)
+{
+    enum job_state state;
+    int64_t expires_us;
+    if (read_state(expiry, item->job_id, &state, &expires_us) != STATUS_OK)
+        return retry_later(expiry, item);
+    if (state == JOB_STATE_COMPLETED)
+        expiry_add(expiry, item->job_id, EXPIRY_ARCHIVE, expires_us);
+    else if (state == JOB_STATE_ARCHIVED)
+        expiry_add(expiry, item->job_id, EXPIRY_EXPIRE, expires_us);
+    else
+        expiry_remove(expiry, item->job_id); /* expired or deleted */
+}
+
+static void change_state(struct expiry *expiry, const struct expiry_item *item)
+{
+    struct job_change change;
+    struct error error;
+    bool archives = item->kind == EXPIRY_ARCHIVE;
+    job_change_init(&change, archives ? JOB_CHANGE_ARCHIVE : JOB_CHANGE_EXPIRE, item->job_id);
+    change.keep_us = expiry->keep_us;
+    enum status status = writer_call(expiry->service->writer, &change.request, &error);
+    if (status == STATUS_OK) {
+        log_expired(archives ? "job archived" : "job expired", item->job_id);
+    } else if (status != STATUS_CANCELLED && status != STATUS_NOT_FOUND && status != STATUS_CONFLICT) {
+        log_failed(archives ? "job not archived" : "job not expired", item->job_id, &error);
+        return retry_later(expiry, item);
+    }
+    watch_again(expiry, item);
+}
+
+static void handle_item(struct expiry *expiry, const struct expiry_item *item)
+{
+    if (item->kind == EXPIRY_REMOVE)
+        remove_files(expiry, item);
+    else
+        change_state(expiry, item);
+}
+
+/* Takes one item that is due; false if there is none. */
+static bool take_due(struct expiry *expiry, int64_t now_us, struct expiry_item *ret_item)
+{
+    bool found = false;
+    if (expiry->earliest_us > now_us)
+        return false;
+    expiry->earliest_us = INT64_MAX;
+    for (size_t i = 0; i < expiry->count; i++) {
+        if (!found && expiry->items[i].due_us <= now_us) {
+            found = true;
+            *ret_item = expiry->items[i];
+            expiry->items[i--] = expiry->items[--expiry->count];
+        } else if (expiry->items[i].due_us < expiry->earliest_us) {
+            expiry->earliest_us = expiry->items[i].due_us;
+        }
+    }
+    return found;
+}
+
+static void *expiry_main(void *argument)
+{
+    struct expiry *expiry = argument;
+    pthread_mutex_lock(&expiry->lock);
+    while (!expiry->stopping) {
+        struct expiry_item item;
+        if (take_due(expiry, clock_now_us(), &item)) {
+            pthread_mutex_unlock(&expiry->lock);
+            handle_item(expiry, &item);
+            pthread_mutex_lock(&expiry->lock);
+            continue;
+        }
+        int64_t wake_us = clock_monotonic_us() + EXPIRY_PERIOD_US;
+        struct timespec wake = {.tv_sec = wake_us / US_PER_SECOND, .tv_nsec = wake_us % US_PER_SECOND * 1000};
+        expiry->hurried = false;
+        int waited = 0;
+        while (!expiry->stopping && !expiry->hurried && waited == 0)
+            waited = pthread_cond_timedwait(&expiry->changed, &expiry->lock, &wake);
+    }
+    pthread_mutex_unlock(&expiry->lock);
+    return NULL;
+}
+
+/* ---- the start ---- */
+
+static enum status note_job(void *context, const struct job *job, struct error *error)
+{
+    struct expiry *expiry = context;
+    (void)error;
+    if (job->state == JOB_STATE_COMPLETED)
+        expiry_add(expiry, job->id, EXPIRY_ARCHIVE, job->expires_us);
+    else if (job->state == JOB_STATE_ARCHIVED)
+        expiry_add(expiry, job->id, EXPIRY_EXPIRE, job->expires_us);
+    return STATUS_OK;
+}
+
+struct start_sweep {
+    struct engine_txn *txn;
+    struct arena arena;
+    struct job job; /* whose folder is swept */
+};
+
+static enum status sweep_keeps_job(void *context, uint64_t job_id, bool *ret_keeps, struct error *error)
+{
+    struct start_sweep *sweep = context;
+    arena_reset(&sweep->arena);
+    enum status status = job_get(sweep->txn, job_id, &sweep->arena, &sweep->job, error);
+    if (status == STATUS_NOT_FOUND) {
+        *ret_keeps = false;
+        return STATUS_OK;
+    }
+    if (status == STATUS_OK)
+        *ret_keeps = state_has_files(sweep->job.state);
+    return status;
+}
+
+static bool name_is(const char *name, const char *uuid, const char *suffix)
+{
+    size_t size = strlen(uuid);
+    return strncmp(name, uuid, size) == 0 && strcmp(name + size, suffix) == 0;
+}
+
+/* Only finished files that the record knows count. */
+static bool sweep_keeps_file(void *context, const char *name)
+{
+    struct start_sweep *sweep = context;
+    bool active = job_state_is_active(sweep->job.state);
+    for (size_t i = 0; i < sweep->job.file_count; i++) {
+        const struct job_file *file = &sweep->job.files[i];
+        bool is_error = file->set == JOB_SET_ERROR;
+        if (!file->done)
+            continue;
+        if (active && name_is(name, file->uuid, JOB_FILE_ERRORS_SUFFIX))
+            return true;
+        if (file->count &&
+            (name_is(name, file->uuid, is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX) ||
+             name_is(name, file->uuid, is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX)))
+            return true;
+    }
+    return false;
+}
+
+static enum status sweep_start(struct expiry *expiry, struct error *error)
+{
+    struct start_sweep state = {.arena = ARENA_INIT};
+    struct job_files_sweep sweep = {
+        .context = &state, .keeps_job = sweep_keeps_job, .keeps_file = sweep_keeps_file};
+    enum status status = engine_begin_read(store_engine(expiry->service->store), &state.txn, error);
+    if (status == STATUS_OK)
+        status = job_files_prepare(expiry->dir, error);
+    if (status == STATUS_OK)
+        status = job_files_sweep(expiry->dir, &sweep, error);
+    if (status == STATUS_OK)
+        status = job_each(state.txn, 0, 0, note_job, expiry, error);
+    engine_end(state.txn);
+    arena_release(&state.arena);
+    if (status == STATUS_OK && sweep.ret_removed) {
+        struct log_line line = log_begin(LOG_LEVEL_INFO, "orphans removed");
+        log_number(&line, "count", (int64_t)sweep.ret_removed);
+        log_end(&line);
+    }
+    return status;
+}
+
+enum status expiry_open(struct service *service, int64_t keep_us, struct expiry **ret_expiry,
+                        struct error *error)
+{
+    struct expiry *expiry = mem_new(struct expiry);
+    pthread_condattr_t attributes;
+    expiry->service = service;
+    expiry->dir = store_dir(service->store);
+    expiry->keep_us = keep_us;
+    expiry->earliest_us = INT64_MAX;
+    pthread_mutex_init(&expiry->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&expiry->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    enum status status = sweep_start(expiry, error);
+    if (status == STATUS_OK && pthread_create(&expiry->thread, NULL, expiry_main, expiry) != 0)
+        status = error_set(error, STATUS_INTERNAL, "the thread for expiry cannot be started");
+    if (status != STATUS_OK) {
+        expiry->stopping = true; /* there is no thread to join */
+        expiry_close(expiry);
+        return status;
+    }
+    *ret_expiry = expiry;
+    return STATUS_OK;
+}
+
+void expiry_close(struct expiry *expiry)
+{
+    if (!expiry)
+        return;
+    pthread_mutex_lock(&expiry->lock);
+    bool runs = !expiry->stopping;
+    expiry->stopping = true;
+    pthread_cond_signal(&expiry->changed);
+    pthread_mutex_unlock(&expiry->lock);
+    if (runs)
+        pthread_join(expiry->thread, NULL);
+    pthread_cond_destroy(&expiry->changed);
+    pthread_mutex_destroy(&expiry->lock);
+    mem_free(expiry->items);
+    mem_free(expiry);
+}

@@ -1,0 +1,303 @@
+#include "server/export_file.h"
+
+#include "codec/base/check.h"
+#include "codec/base/clock.h"
+#include "codec/base/mem.h"
+#include "codec/documents.h"
+#include "codec/instant.h"
+#include "server/export_output.h"
+#include "server/job_files.h"
+#include "storage/resources.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define EXPORT_WRITE_BYTES ((size_t)1024 * 1024) /* that gather before they are written */
+#define EXPORT_INDEX_BYTES ((size_t)64 * 1024)
+
+struct export_file {
+    const char *dir;
+    const struct job *job;
+    const struct job_file *plan;
+    struct encoder *encoder;
+    int64_t since_us; /* lower bound for the encoder: INSTANT_MIN_US is none */
+    struct export_output data;
+    struct export_output index;
+    struct buffer errors; /* lines */
+    uint64_t error_count;
+    struct buffer next; /* the beneficiary to go on with */
+    uint64_t walked_bytes;
+    bool begun;
+};
+
+struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
+                                    struct encoder *encoder)
+{
+    struct export_file *file = mem_new(struct export_file);
+    file->dir = dir;
+    file->job = job;
+    file->plan = &job->files[file_index];
+    file->encoder = encoder;
+    file->since_us = file->plan->set == JOB_SET_NEW ? INSTANT_MIN_US : job->since_us;
+    file->data = (struct export_output)EXPORT_OUTPUT_INIT;
+    file->index = (struct export_output)EXPORT_OUTPUT_INIT;
+    buffer_append_slice(&file->next, file->plan->first);
+    return file;
+}
+
+void export_file_free(struct export_file *file)
+{
+    if (!file)
+        return;
+    export_output_release(&file->data);
+    export_output_release(&file->index);
+    buffer_release(&file->errors);
+    buffer_release(&file->next);
+    mem_free(file);
+}
+
+uint64_t export_file_walked_bytes(const struct export_file *file)
+{
+    return file->walked_bytes;
+}
+
+/* ---- what cannot be read ---- */
+
+static void outcome_line(struct buffer *target, const char *severity, const char *issue_code,
+                         const char *class, const char *text)
+{
+    document_outcome(target, severity, issue_code, class, text);
+    buffer_append_char(target, '\n');
+}
+
+/* `beneficiary` NULL: a row that should have named one. An id is the ACO's own, in the ACO's own file. */
+static void note_damage(struct export_file *file, const struct slice *beneficiary)
+{
+    if (file->error_count++ >= EXPORT_FILE_ERRORS_MAX)
+        return;
+    const char *type = resource_type_name(file->plan->type);
+    struct buffer text = BUFFER_INIT;
+    if (beneficiary)
+        buffer_appendf(&text,
+                       "Some %s resources of beneficiary %.*s cannot be read from storage and are missing "
+                       "from this export.",
+                       type, SLICE_PRINT(*beneficiary));
+    else
+        buffer_appendf(&text,
+                       "One beneficiary's entry cannot be read from storage; its %s resources are missing "
+                       "from this export.",
+                       type);
+    outcome_line(&file->errors, "error", "exception", "Internal Error", buffer_text(&text));
+    buffer_release(&text);
+}
+
+static void note_how_many_more(struct export_file *file)
+{
+    if (file->error_count <= EXPORT_FILE_ERRORS_MAX)
+        return;
+    char text[120];
+    snprintf(text, sizeof text, "%" PRIu64 " more parts of the %s resources cannot be read from storage.",
+             file->error_count - EXPORT_FILE_ERRORS_MAX, resource_type_name(file->plan->type));
+    outcome_line(&file->errors, "error", "exception", "Internal Error", text);
+}
+
+/* ---- writing ---- */
+
+static enum status begin(struct export_file *file, struct error *error)
+{
+    enum status status =
+        export_output_open(&file->data, file->dir, file->job->id, file->plan->uuid, JOB_FILE_SUFFIX, error);
+    if (status == STATUS_OK)
+        status = export_output_open(&file->index, file->dir, file->job->id, file->plan->uuid,
+                                    JOB_FILE_INDEX_SUFFIX, error);
+    encoder_begin(file->encoder);
+    file->begun = status == STATUS_OK;
+    return status;
+}
+
+/* The slices borrow from the read transaction: out with them before it ends. */
+static enum status write_output(struct export_file *file, struct error *error)
+{
+    size_t count, bytes;
+    const struct iovec *slices = encoder_output(file->encoder, &count, &bytes);
+    enum status status = count ? export_output_write(&file->data, slices, count, error) : STATUS_OK;
+    encoder_clear_output(file->encoder);
+    return status;
+}
+
+static enum status write_index(struct export_file *file, struct error *error)
+{
+    enum status status = export_output_append(&file->index, encoder_index(file->encoder), error);
+    encoder_clear_index(file->encoder);
+    return status;
+}
+
+static bool output_is_due(const struct encoder *encoder)
+{
+    size_t count, bytes;
+    encoder_output(encoder, &count, &bytes);
+    return bytes >= EXPORT_WRITE_BYTES || encoder_output_is_full(encoder);
+}
+
+/* ---- walking ---- */
+
+static enum status write_beneficiary(struct export_file *file, struct segment_scan *segments,
+                                     const struct exportable *exportable, struct error *error)
+{
+    segment_scan_seek(segments, exportable->home, exportable->beneficiary,
+                      file->since_us == INSTANT_MIN_US ? INT64_MIN : file->since_us);
+    for (struct stored_segment stored;;) {
+        enum status status = segment_scan_next(segments, &stored, error);
+        if (status == STATUS_NOT_FOUND)
+            return STATUS_OK;
+        if (status == STATUS_OK) {
+            file->walked_bytes += stored.segment.raw_bytes;
+            status = encoder_segment(file->encoder, &stored.segment, file->since_us,
+                                     file->job->transaction_time_us, error);
+        }
+        if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {
+            note_damage(file, &exportable->beneficiary);
+            continue;
+        }
+        if (status == STATUS_OK && output_is_due(file->encoder))
+            status = write_output(file, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+}
+
+static bool belongs(const struct export_file *file, const struct exportable *exportable)
+{
+    return file->plan->set == JOB_SET_ALL || exportable->at_since == (file->plan->set == JOB_SET_EXISTING);
+}
+
+static bool has_nothing(struct export_file *file, struct engine_txn *txn, const struct exportable *exportable)
+{
+    /* Only worth a look where a bound leaves most beneficiaries out. */
+    struct summary summary;
+    if (file->since_us == INSTANT_MIN_US)
+        return false;
+    enum status status = summary_get(txn, exportable->home, exportable->beneficiary, &summary, NULL);
+    return status == STATUS_NOT_FOUND ||
+           (status == STATUS_OK && summary.of[file->plan->type].newest_us <= file->since_us);
+}
+
+static enum status walk(struct export_file *file, struct engine_txn *txn,
+                        struct exportable_scan *beneficiaries, struct segment_scan *segments,
+                        int64_t deadline_us, bool *ret_done, struct error *error)
+{
+    exportable_scan_seek(beneficiaries, buffer_slice(&file->next));
+    for (bool first = true;; first = false) {
+        struct exportable exportable;
+        enum status status = exportable_scan_next(beneficiaries, &exportable, error);
+        if (status == STATUS_CORRUPT) {
+            if (file->plan->set != JOB_SET_NEW) /* one of the two sets tells of it */
+                note_damage(file, NULL);
+            continue;
+        }
+        if (status == STATUS_NOT_FOUND || (status == STATUS_OK && file->plan->end.size &&
+                                           slice_compare(exportable.beneficiary, file->plan->end) >= 0)) {
+            *ret_done = true;
+            return STATUS_OK;
+        }
+        if (status == STATUS_OK && !first && clock_monotonic_us() >= deadline_us) {
+            buffer_reset(&file->next);
+            buffer_append_slice(&file->next, exportable.beneficiary);
+            return STATUS_OK;
+        }
+        if (status == STATUS_OK && belongs(file, &exportable) && !has_nothing(file, txn, &exportable))
+            status = write_beneficiary(file, segments, &exportable, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+}
+
+enum status export_file_step(struct export_file *file, struct engine *engine, int64_t deadline_us,
+                             bool *ret_done, struct error *error)
+{
+    bool done = false;
+    struct engine_txn *txn = NULL;
+    struct exportable_scan *beneficiaries = NULL;
+    struct segment_scan *segments = NULL;
+    enum status status = engine_begin_read(engine, &txn, error);
+    if (status != STATUS_OK)
+        return status; /* nothing was done: may be tried again */
+    if (!file->begun)
+        status = begin(file, error);
+    if (status == STATUS_OK)
+        status = exportable_scan_open(txn, file->job->aco, file->job->sequence, file->job->since_us,
+                                      &beneficiaries, error);
+    if (status == STATUS_OK)
+        status = segment_scan_open(txn, file->plan->type, file->job->sequence, &segments, error);
+    if (status == STATUS_OK)
+        status = walk(file, txn, beneficiaries, segments, deadline_us, &done, error);
+    if (status == STATUS_OK)
+        status = write_output(file, error);
+    segment_scan_close(segments);
+    exportable_scan_close(beneficiaries);
+    engine_end(txn);
+    if (status == STATUS_OK && (done || encoder_index(file->encoder).size >= EXPORT_INDEX_BYTES))
+        status = write_index(file, error);
+    if (status != STATUS_OK) {
+        encoder_clear_output(file->encoder); /* it may borrow from what has just ended */
+        return status == STATUS_BUSY ? STATUS_INTERNAL : status;
+    }
+    export_output_flush(&file->data);
+    *ret_done = done;
+    return STATUS_OK;
+}
+
+/* ---- the end ---- */
+
+/* Syncs, renames, syncs the folder: in this order, so that a name never stands before its bytes. */
+static enum status publish(struct export_file *file, struct export_output *outputs[], size_t count,
+                           struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = export_output_sync(outputs[i], error);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = export_output_publish(outputs[i], error);
+    if (status == STATUS_OK && count)
+        status = job_files_sync(file->dir, file->job->id, error);
+    return status;
+}
+
+enum status export_file_finish(struct export_file *file, struct export_file_result *ret_result,
+                               struct error *error)
+{
+    struct export_output errors = EXPORT_OUTPUT_INIT;
+    struct export_output *outputs[3];
+    size_t count = 0;
+    enum status status = STATUS_OK;
+    encoder_end(file->encoder);
+    if (encoder_count(file->encoder)) {
+        status = write_output(file, error);
+        outputs[count++] = &file->index;
+        outputs[count++] = &file->data;
+    }
+    encoder_clear_output(file->encoder);
+    note_how_many_more(file);
+    if (status == STATUS_OK && file->errors.size) {
+        status = export_output_open(&errors, file->dir, file->job->id, file->plan->uuid,
+                                    JOB_FILE_ERRORS_SUFFIX, error);
+        if (status == STATUS_OK)
+            status = export_output_append(&errors, buffer_slice(&file->errors), error);
+        outputs[count++] = &errors;
+    }
+    int64_t sync_begin_us = clock_monotonic_us();
+    if (status == STATUS_OK)
+        status = publish(file, outputs, count, error);
+    export_output_release(&errors);
+    if (status != STATUS_OK)
+        return status;
+    *ret_result = (struct export_file_result){
+        .count = encoder_count(file->encoder),
+        .raw_bytes = encoder_raw_bytes(file->encoder),
+        .gzip_bytes = encoder_gzip_bytes(file->encoder),
+        .errors = file->error_count,
+        .sync_us = clock_monotonic_us() - sync_begin_us,
+    };
+    CHECK(ret_result->count == 0 || ret_result->gzip_bytes == file->data.bytes);
+    return STATUS_OK;
+}

@@ -1,0 +1,45 @@
+/*
+ * One file of an export, while it is written: segments spliced into <uuid>.part, the index of its pieces
+ * into <uuid>.index.part, what could not be read into <uuid>.errors.part; at the end all are fsynced and get
+ * their names. Written in slices, each within one short read transaction.
+ *
+ * A damaged row or segment costs only itself: it is noted and the walk goes on.
+ *
+ * Threading: a file belongs to one thread at a time; it may move between slices.
+ */
+#ifndef SERVER_EXPORT_FILE_H
+#define SERVER_EXPORT_FILE_H
+
+#include "codec/encoder.h"
+#include "storage/jobs.h"
+
+#define EXPORT_FILE_ERRORS_MAX 1000 /* OperationOutcomes of one file; one more says how many are left out */
+
+struct export_file;
+
+/* The job, its plan and the encoder must outlive the file. The job's folder exists. */
+struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
+                                    struct encoder *encoder);
+/* Removes what has no name yet. */
+void export_file_free(struct export_file *file);
+
+/* Goes on until the deadline (clock_monotonic_us), by at least one beneficiary. STATUS_BUSY: nothing was
+ * done, try again. After any other failure the file is lost. */
+NODISCARD enum status export_file_step(struct export_file *file, struct engine *engine, int64_t deadline_us,
+                                       bool *ret_done, struct error *error);
+
+struct export_file_result {
+    uint64_t count; /* of resources; 0: no file was kept */
+    uint64_t raw_bytes;
+    uint64_t gzip_bytes;
+    uint64_t errors;
+    int64_t sync_us; /* spent in making it durable */
+};
+/* After the last step: makes the file durable under its name. */
+NODISCARD enum status export_file_finish(struct export_file *file, struct export_file_result *ret_result,
+                                         struct error *error);
+
+/* Raw bytes of the segments walked so far, wanted or not: comparable to the file's planned bytes. */
+uint64_t export_file_walked_bytes(const struct export_file *file);
+
+#endif

@@ -1,0 +1,242 @@
+#include "server/export_run.h"
+
+#include "codec/base/clock.h"
+#include "codec/base/failpoint.h"
+#include "codec/base/mem.h"
+#include "server/export_error_file.h"
+#include "server/job_files.h"
+#include "server/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct export_run *export_run_new(uint64_t id, uint32_t aco, const char *endpoint)
+{
+    struct export_run *run = mem_new(struct export_run);
+    run->id = id;
+    run->woken_us = clock_monotonic_us();
+    export_bucket_name(run->bucket, aco, endpoint);
+    arena_init(&run->arena);
+    return run;
+}
+
+void export_run_free(struct export_run *run)
+{
+    if (!run)
+        return;
+    for (size_t i = 0; run->files && i < run->job.file_count; i++)
+        export_file_free(run->files[i].file);
+    mem_free(run->files);
+    export_plan_free(run->plan);
+    arena_release(&run->arena);
+    mem_free(run);
+}
+
+/* A commit through the writer, between its two failpoints. */
+static enum status commit(const struct run_context *context, struct job_change *change,
+                          const char *failpoint_before, const char *failpoint_after, struct run_times *times,
+                          struct error *error)
+{
+    if (failpoint_hit(failpoint_before))
+        return error_set_errno(error, "%s", failpoint_before);
+    int64_t begin_us = clock_monotonic_us();
+    enum status status = writer_call(context->service->writer, &change->request, error);
+    times->commit_us += clock_monotonic_us() - begin_us;
+    if (status == STATUS_OK)
+        (void)failpoint_hit(failpoint_after); /* it can only die or sleep there: the commit stands */
+    return status;
+}
+
+/* ---- plan ---- */
+
+static enum status load(struct export_run *run, const struct run_context *context, struct error *error)
+{
+    struct engine_txn *txn;
+    struct aco aco;
+    enum status status = engine_begin_read(store_engine(context->service->store), &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    status = job_get(txn, run->id, &run->arena, &run->job, error);
+    if (status == STATUS_OK && aco_get(txn, run->job.aco, &aco, NULL) == STATUS_OK)
+        snprintf(run->aco_id, sizeof run->aco_id, "%s", aco.id);
+    engine_end(txn);
+    if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !job_state_is_active(run->job.state)))
+        return error_set(error, STATUS_CANCELLED, "job %" PRIu64 " is not active", run->id);
+    run->loaded = status == STATUS_OK;
+    return status;
+}
+
+static enum status store_plan(struct export_run *run, const struct run_context *context,
+                              struct run_times *times, struct error *error)
+{
+    struct job_change change;
+    job_change_init(&change, JOB_CHANGE_PLAN, run->id);
+    change.files = export_plan_files(run->plan, &change.file_count);
+    change.request.urgent = true;
+    enum status status =
+        commit(context, &change, "export.plan.before-commit", "export.plan.after-commit", times, error);
+    if (status != STATUS_OK)
+        return status;
+    run->job.files = arena_alloc(&run->arena, change.file_count * sizeof *change.files + 1);
+    if (change.file_count)
+        memcpy(run->job.files, change.files, change.file_count * sizeof *change.files);
+    run->job.file_count = change.file_count;
+    run->job.planned = true;
+    return STATUS_OK;
+}
+
+enum status export_run_plan(struct export_run *run, const struct run_context *context, bool *ret_done,
+                            struct run_times *times, struct error *error)
+{
+    int64_t begin_us = clock_monotonic_us();
+    bool done = false;
+    enum status status = run->loaded ? STATUS_OK : load(run, context, error);
+    if (status == STATUS_OK)
+        status = disk_check_reserve(store_dir(context->service->store), context->options->disk_reserve_bytes,
+                                    error);
+    if (status == STATUS_OK && !run->job.planned) {
+        if (!run->plan)
+            run->plan = export_plan_new(&run->job, context->options->file_bytes_max);
+        status = export_plan_step(run->plan, store_engine(context->service->store),
+                                  begin_us + EXPORT_SLICE_MS * 1000, &done, error);
+    } else {
+        done = true; /* by an earlier process */
+    }
+    if (status == STATUS_OK && done)
+        status = job_files_make(store_dir(context->service->store), run->id, error);
+    times->plan_us += clock_monotonic_us() - begin_us;
+    if (status == STATUS_OK && done && !run->job.planned)
+        status = store_plan(run, context, times, error);
+    if (status == STATUS_OK && done)
+        run->files = mem_new_array(struct run_file, run->job.file_count);
+    *ret_done = done;
+    return status;
+}
+
+/* ---- files ---- */
+
+static enum status record_file(struct export_run *run, size_t index, const struct run_context *context,
+                               const struct export_file_result *result, struct run_times *times,
+                               struct error *error)
+{
+    struct job_change change;
+    job_change_init(&change, JOB_CHANGE_FILE_DONE, run->id);
+    change.file_index = index;
+    change.count = result->count;
+    change.raw_bytes = result->raw_bytes;
+    change.gzip_bytes = result->count ? result->gzip_bytes : 0;
+    change.request.urgent = true;
+    enum status status =
+        commit(context, &change, "export.file.before-commit", "export.file.after-commit", times, error);
+    if (status != STATUS_OK)
+        return status;
+    struct job_file *file = &run->job.files[index];
+    file->count = change.count;
+    file->raw_bytes = change.raw_bytes;
+    file->gzip_bytes = change.gzip_bytes;
+    file->done = true;
+    return STATUS_OK;
+}
+
+enum status export_run_file(struct export_run *run, size_t index, const struct run_context *context,
+                            bool *ret_done, struct run_times *times, struct error *error)
+{
+    const char *dir = store_dir(context->service->store);
+    struct run_file *slot = &run->files[index];
+    struct export_file_result result;
+    int64_t begin_us = clock_monotonic_us();
+    bool done = false;
+    if (!slot->file)
+        slot->file = export_file_new(dir, &run->job, index, slot->encoder);
+    enum status status = disk_check_reserve(dir, context->options->disk_reserve_bytes, error);
+    if (status == STATUS_OK)
+        status = export_file_step(slot->file, store_engine(context->service->store),
+                                  begin_us + EXPORT_SLICE_MS * 1000, &done, error);
+    times->write_us += clock_monotonic_us() - begin_us;
+    if (status != STATUS_OK || !done)
+        return status;
+    status = export_file_finish(slot->file, &result, error);
+    if (status == STATUS_OK) {
+        times->sync_us += result.sync_us;
+        times->unreadable += result.errors;
+        status = record_file(run, index, context, &result, times, error);
+    }
+    *ret_done = status == STATUS_OK;
+    return status;
+}
+
+/* ---- the end ---- */
+
+enum status export_run_complete(struct export_run *run, const struct run_context *context,
+                                struct run_times *times, struct error *error)
+{
+    struct job_change change;
+    struct job_file error_file;
+    int64_t begin_us = clock_monotonic_us();
+    enum status status =
+        export_error_file_write(store_dir(context->service->store), &run->job, &error_file, error);
+    times->sync_us += clock_monotonic_us() - begin_us;
+    if (status != STATUS_OK)
+        return status;
+    job_change_init(&change, JOB_CHANGE_COMPLETE, run->id);
+    change.keep_us = context->options->keep_us;
+    change.files = &error_file;
+    change.file_count = error_file.count ? 1 : 0;
+    change.request.urgent = true;
+    return commit(context, &change, "export.complete.before-commit", "export.complete.after-commit", times,
+                  error);
+}
+
+enum status export_run_fail(struct export_run *run, const struct run_context *context, struct error *error)
+{
+    struct job_change change;
+    struct run_times times = {0};
+    /* The disk may be full: what no record names goes first. Recorded files stay until the job has failed
+     * for good, or a crash here would complete it without them. */
+    for (size_t i = 0; run->files && i < run->job.file_count; i++) {
+        export_file_free(run->files[i].file);
+        run->files[i].file = NULL;
+    }
+    job_change_init(&change, JOB_CHANGE_FAIL, run->id);
+    change.request.urgent = true;
+    return commit(context, &change, "export.fail.before-commit", "export.fail.after-commit", &times, error);
+}
+
+void run_times_add(struct run_times *times, const struct run_times *more)
+{
+    times->plan_us += more->plan_us;
+    times->write_us += more->write_us;
+    times->sync_us += more->sync_us;
+    times->commit_us += more->commit_us;
+    times->unreadable += more->unreadable;
+}
+
+void export_run_log_completed(const struct export_run *run, const struct run_times *last)
+{
+    struct run_times times = run->times;
+    run_times_add(&times, last);
+    uint64_t files = 0, resources = 0, raw_bytes = 0, stored_bytes = 0;
+    int64_t now_us = clock_monotonic_us();
+    for (size_t i = 0; i < run->job.file_count; i++) {
+        files += run->job.files[i].count > 0;
+        resources += run->job.files[i].count;
+        raw_bytes += run->job.files[i].raw_bytes;
+        stored_bytes += run->job.files[i].gzip_bytes;
+    }
+    struct log_line line = log_begin(LOG_LEVEL_INFO, "job completed");
+    log_number(&line, "job", (int64_t)run->id);
+    log_text(&line, "aco", run->aco_id);
+    log_text(&line, "endpoint", run->job.endpoint);
+    log_number(&line, "files", (int64_t)files);
+    log_number(&line, "resources", (int64_t)resources);
+    log_number(&line, "raw_bytes", (int64_t)raw_bytes);
+    log_number(&line, "stored_bytes", (int64_t)stored_bytes);
+    log_number(&line, "unreadable", (int64_t)times.unreadable);
+    log_number(&line, "plan_us", times.plan_us);
+    log_number(&line, "write_us", times.write_us);
+    log_number(&line, "sync_us", times.sync_us);
+    log_number(&line, "commit_us", times.commit_us);
+    log_number(&line, "wait_us", run->begun_us - run->woken_us);
+    log_number(&line, "total_us", now_us - run->woken_us);
+    log_end(&line);
+}

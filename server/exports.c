@@ -1,0 +1,530 @@
+#include "server/exports.h"
+
+#include "codec/base/check.h"
+#include "codec/base/clock.h"
+#include "codec/base/mem.h"
+#include "server/expiry.h"
+#include "server/export_run.h"
+#include "server/io_workers.h"
+#include "server/limiter.h"
+#include "server/log.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define EXPORT_NICENESS         5 /* added: reactors go first */
+#define EXPORT_RETRY_BUSY_US    (US_PER_SECOND / 50)
+#define EXPORT_RETRY_FAIL_US    US_PER_SECOND /* until a failure can be written down */
+#define EXPORT_SPARE_ENCODERS   16
+#define EXPORT_ACTIVE_MAX       1000000 /* jobs taken up at a start */
+#define EXPORT_SECONDS_LEFT_MAX 120
+
+struct exports {
+    struct service *service;
+    struct exports_options options;
+    struct expiry *expiry;
+    struct io_workers *io;
+
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    bool stopping;
+    struct export_run *runs;
+    uint64_t turn;
+    struct encoder *spare[EXPORT_SPARE_ENCODERS];
+    size_t spare_count;
+
+    pthread_t *threads;
+    unsigned thread_count;
+};
+
+void export_bucket_name(char target[EXPORT_BUCKET_SIZE], uint32_t aco, const char *endpoint)
+{
+    snprintf(target, EXPORT_BUCKET_SIZE, "%" PRIu32 "/%s", aco, endpoint);
+}
+
+struct io_workers *exports_io(struct exports *exports)
+{
+    return exports->io;
+}
+
+/* ---- under the lock ---- */
+
+static struct export_run *run_find(struct exports *exports, uint64_t job_id)
+{
+    for (struct export_run *run = exports->runs; run; run = run->next) {
+        if (run->id == job_id)
+            return run;
+    }
+    return NULL;
+}
+
+static void run_add(struct exports *exports, struct export_run *run)
+{
+    run->next = exports->runs;
+    exports->runs = run;
+}
+
+static void run_return_token(struct exports *exports, struct export_run *run)
+{
+    if (!run->token_returned)
+        limiter_return(exports->service->limiter, LIMITER_JOB, slice_from_text(run->bucket));
+    run->token_returned = true;
+}
+
+static struct encoder *encoder_take(struct exports *exports)
+{
+    return exports->spare_count ? exports->spare[--exports->spare_count] : encoder_new();
+}
+
+static void encoder_give(struct exports *exports, struct encoder *encoder)
+{
+    if (!encoder)
+        return;
+    if (exports->spare_count < EXPORT_SPARE_ENCODERS)
+        exports->spare[exports->spare_count++] = encoder;
+    else
+        encoder_free(encoder);
+}
+
+/* Takes a run out that nobody is in and that has nothing left to do. */
+static struct export_run *take_ended(struct exports *exports)
+{
+    for (struct export_run **link = &exports->runs, *run; (run = *link); link = &run->next) {
+        if ((!run->ended && !run->cancelled) || run->workers)
+            continue;
+        *link = run->next;
+        run_return_token(exports, run);
+        for (size_t i = 0; run->files && i < run->job.file_count; i++) {
+            encoder_give(exports, run->files[i].encoder);
+            run->files[i].encoder = NULL;
+        }
+        return run;
+    }
+    return NULL;
+}
+
+/* The next file that wants a worker: the first that is not done, so that few are open at once. */
+static bool run_next_file(struct export_run *run, size_t *ret_index)
+{
+    while (run->first_file < run->job.file_count && run->files[run->first_file].state == RUN_FILE_DONE)
+        run->first_file++;
+    for (size_t i = run->first_file; i < run->job.file_count; i++) {
+        if (run->files[i].state == RUN_FILE_WAITS) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct slice_of_work {
+    struct export_run *run;
+    enum run_phase phase;
+    size_t file_index;
+};
+
+static bool run_offers(struct export_run *run, int64_t now_us, struct slice_of_work *ret_slice)
+{
+    if (run->ended || run->cancelled || run->retry_at_us > now_us)
+        return false;
+    *ret_slice = (struct slice_of_work){.run = run, .phase = run->phase};
+    if (run->phase == RUN_PHASE_FILES)
+        return run_next_file(run, &ret_slice->file_index);
+    return run->workers == 0;
+}
+
+/* The job with the fewest bytes done goes first; among equals the one that waited longest. */
+static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
+{
+    int64_t now_us = clock_monotonic_us();
+    struct slice_of_work best = {.run = NULL}, slice;
+    for (struct export_run *run = exports->runs; run; run = run->next) {
+        if (!run_offers(run, now_us, &slice))
+            continue;
+        if (!best.run || run->done_bytes < best.run->done_bytes ||
+            (run->done_bytes == best.run->done_bytes && run->served < best.run->served))
+            best = slice;
+    }
+    *ret_slice = best;
+    return best.run != NULL;
+}
+
+static void begin_slice(struct exports *exports, const struct slice_of_work *slice)
+{
+    struct export_run *run = slice->run;
+    run->workers++;
+    run->served = ++exports->turn;
+    run->retry_at_us = 0;
+    if (!run->begun_us)
+        run->begun_us = clock_monotonic_us();
+    if (slice->phase == RUN_PHASE_FILES) {
+        struct run_file *file = &run->files[slice->file_index];
+        file->state = RUN_FILE_HELD;
+        if (!file->encoder)
+            file->encoder = encoder_take(exports);
+    }
+}
+
+/* What came out of a slice. */
+struct slice_result {
+    enum status status;
+    bool done; /* the plan is stored, or the file is recorded */
+    struct run_times times;
+    struct error error;
+};
+
+static void settle_plan(struct export_run *run, const struct slice_result *result)
+{
+    if (!result->done)
+        return;
+    for (size_t i = 0; i < run->job.file_count; i++) {
+        const struct job_file *file = &run->job.files[i];
+        run->planned_bytes += file->planned_bytes;
+        if (file->done) {
+            run->files[i].state = RUN_FILE_DONE;
+            run->done_bytes += file->planned_bytes;
+        }
+    }
+    run->files_begun_us = clock_monotonic_us();
+    run->files_begun_bytes = run->done_bytes;
+    run->phase = RUN_PHASE_FILES;
+}
+
+static void settle_file(struct exports *exports, struct export_run *run, size_t index,
+                        const struct slice_result *result)
+{
+    struct run_file *file = &run->files[index];
+    uint64_t planned = run->job.files[index].planned_bytes;
+    uint64_t credit = result->done ? planned : export_file_walked_bytes(file->file);
+    if (credit > planned)
+        credit = planned; /* the plan was an estimate */
+    if (credit > file->credit) {
+        run->done_bytes += credit - file->credit;
+        file->credit = credit;
+    }
+    file->state = result->done ? RUN_FILE_DONE : RUN_FILE_WAITS;
+    if (result->done) {
+        export_file_free(file->file);
+        file->file = NULL;
+        encoder_give(exports, file->encoder);
+        file->encoder = NULL;
+    }
+}
+
+static bool run_files_are_done(struct export_run *run)
+{
+    size_t index;
+    return run->workers == 0 && !run_next_file(run, &index) && run->first_file == run->job.file_count;
+}
+
+static void settle_failure(struct export_run *run, enum run_phase phase, const struct slice_result *result)
+{
+    int64_t now_us = clock_monotonic_us();
+    if (result->status == STATUS_CANCELLED) { /* the record says that it is no longer active */
+        run->ended = true;
+        return;
+    }
+    if (result->status == STATUS_BUSY) {
+        run->retry_at_us = now_us + EXPORT_RETRY_BUSY_US;
+        return;
+    }
+    if (phase == RUN_PHASE_FAIL)
+        run->retry_at_us = now_us + EXPORT_RETRY_FAIL_US;
+    run->phase = RUN_PHASE_FAIL;
+}
+
+static void settle(struct exports *exports, const struct slice_of_work *slice,
+                   const struct slice_result *result)
+{
+    struct export_run *run = slice->run;
+    run->workers--;
+    run_times_add(&run->times, &result->times);
+    if (slice->phase == RUN_PHASE_FILES)
+        settle_file(exports, run, slice->file_index, result);
+    if (result->status != STATUS_OK) {
+        settle_failure(run, slice->phase, result);
+    } else {
+        switch (slice->phase) {
+        case RUN_PHASE_PLAN:
+            settle_plan(run, result);
+            break;
+        case RUN_PHASE_FILES:
+            break;
+        case RUN_PHASE_COMPLETE:
+            run->keeps_files = !run->cancelled;
+            run->ended = true;
+            break;
+        case RUN_PHASE_FAIL:
+            run->ended = true;
+            break;
+        }
+    }
+    if (run->phase == RUN_PHASE_FILES && run_files_are_done(run))
+        run->phase = RUN_PHASE_COMPLETE;
+}
+
+/* ---- workers ---- */
+
+static void run_slice(struct exports *exports, const struct slice_of_work *slice, struct slice_result *result)
+{
+    struct run_context context = {exports->service, &exports->options};
+    struct export_run *run = slice->run;
+    switch (slice->phase) {
+    case RUN_PHASE_PLAN:
+        result->status = export_run_plan(run, &context, &result->done, &result->times, &result->error);
+        return;
+    case RUN_PHASE_FILES:
+        result->status =
+            export_run_file(run, slice->file_index, &context, &result->done, &result->times, &result->error);
+        return;
+    case RUN_PHASE_COMPLETE:
+        result->status = export_run_complete(run, &context, &result->times, &result->error);
+        if (result->status == STATUS_OK) {
+            export_run_log_completed(run, &result->times);
+            expiry_watch(exports->expiry, run->id, clock_now_us() + exports->options.keep_us);
+        }
+        return;
+    case RUN_PHASE_FAIL:
+        result->status = export_run_fail(run, &context, &result->error);
+        return;
+    }
+}
+
+static void log_failed_slice(const struct export_run *run, const struct slice_result *result)
+{
+    if (result->status == STATUS_OK || result->status == STATUS_CANCELLED || result->status == STATUS_BUSY)
+        return;
+    struct log_line line = log_begin(LOG_LEVEL_ERROR, "job failed");
+    log_number(&line, "job", (int64_t)run->id);
+    log_text(&line, "aco", run->aco_id);
+    log_text(&line, "status", status_name(result->status));
+    log_text(&line, "text", result->error.text);
+    log_end(&line);
+}
+
+static void dispose(struct exports *exports, struct export_run *run)
+{
+    uint64_t id = run->id;
+    bool keeps_files = run->keeps_files;
+    export_run_free(run);
+    if (!keeps_files)
+        expiry_remove(exports->expiry, id);
+}
+
+/* Until there may be something to do; a run that is to be tried again later bounds it. */
+static void wait_for_work(struct exports *exports)
+{
+    int64_t wake_us = INT64_MAX;
+    for (const struct export_run *run = exports->runs; run; run = run->next) {
+        if (run->retry_at_us && run->retry_at_us < wake_us)
+            wake_us = run->retry_at_us;
+    }
+    if (wake_us == INT64_MAX) {
+        pthread_cond_wait(&exports->work, &exports->lock);
+    } else {
+        struct timespec wake = {.tv_sec = wake_us / US_PER_SECOND, .tv_nsec = wake_us % US_PER_SECOND * 1000};
+        pthread_cond_timedwait(&exports->work, &exports->lock, &wake);
+    }
+}
+
+static void *worker_main(void *argument)
+{
+    struct exports *exports = argument;
+    /* Only this thread's (Linux); what cannot be had is no reason not to work. */
+    int niceness = getpriority(PRIO_PROCESS, (id_t)gettid());
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), niceness + EXPORT_NICENESS);
+    pthread_mutex_lock(&exports->lock);
+    while (!exports->stopping) {
+        struct slice_of_work slice;
+        struct export_run *ended = take_ended(exports);
+        if (ended) {
+            pthread_mutex_unlock(&exports->lock);
+            dispose(exports, ended);
+            pthread_mutex_lock(&exports->lock);
+            continue;
+        }
+        if (!pick(exports, &slice)) {
+            wait_for_work(exports);
+            continue;
+        }
+        begin_slice(exports, &slice);
+        pthread_mutex_unlock(&exports->lock);
+        struct slice_result result = {.status = STATUS_OK};
+        run_slice(exports, &slice, &result);
+        log_failed_slice(slice.run, &result);
+        pthread_mutex_lock(&exports->lock);
+        settle(exports, &slice, &result);
+        pthread_cond_broadcast(&exports->work);
+    }
+    pthread_mutex_unlock(&exports->lock);
+    return NULL;
+}
+
+/* ---- the public side ---- */
+
+void exports_wake(struct exports *exports, uint64_t job_id, uint32_t aco, const char *endpoint)
+{
+    struct export_run *run = export_run_new(job_id, aco, endpoint);
+    pthread_mutex_lock(&exports->lock);
+    run_add(exports, run);
+    pthread_cond_broadcast(&exports->work);
+    pthread_mutex_unlock(&exports->lock);
+}
+
+void exports_cancel(struct exports *exports, uint64_t job_id)
+{
+    pthread_mutex_lock(&exports->lock);
+    struct export_run *run = run_find(exports, job_id);
+    if (run) {
+        run->cancelled = true;
+        run->keeps_files = false;
+        run_return_token(exports, run);
+        pthread_cond_broadcast(&exports->work);
+    }
+    pthread_mutex_unlock(&exports->lock);
+    if (!run)
+        expiry_remove(exports->expiry, job_id);
+}
+
+static unsigned seconds_left(const struct export_run *run, int64_t now_us)
+{
+    int64_t left_us;
+    uint64_t done = run->done_bytes - run->files_begun_bytes;
+    if (run->phase != RUN_PHASE_PLAN && done > 0) {
+        double rate = (double)done / (double)(now_us - run->files_begun_us + 1); /* bytes a microsecond */
+        double left = (double)(run->planned_bytes - run->done_bytes) / rate;
+        left_us =
+            left < EXPORT_SECONDS_LEFT_MAX * 1e6 ? (int64_t)left : EXPORT_SECONDS_LEFT_MAX * US_PER_SECOND;
+    } else {
+        left_us = now_us - run->woken_us; /* as long again as it took so far */
+    }
+    int64_t seconds = (left_us + US_PER_SECOND - 1) / US_PER_SECOND;
+    return seconds < 1 ? 1 : seconds > EXPORT_SECONDS_LEFT_MAX ? EXPORT_SECONDS_LEFT_MAX : (unsigned)seconds;
+}
+
+enum status exports_progress(struct exports *exports, uint64_t job_id, struct exports_progress *ret_progress)
+{
+    pthread_mutex_lock(&exports->lock);
+    struct export_run *run = run_find(exports, job_id);
+    if (run) {
+        unsigned percent = 0;
+        if (run->phase == RUN_PHASE_COMPLETE)
+            percent = 99;
+        else if (run->planned_bytes)
+            percent = (unsigned)((double)run->done_bytes * 100 / (double)run->planned_bytes);
+        if (percent > 99)
+            percent = 99;
+        if (percent > run->percent)
+            run->percent = percent;
+        *ret_progress = (struct exports_progress){run->percent, seconds_left(run, clock_monotonic_us())};
+    }
+    pthread_mutex_unlock(&exports->lock);
+    return run ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+/* ---- start and stop ---- */
+
+/* Takes up what an earlier process left. */
+static enum status take_up(struct exports *exports, struct error *error)
+{
+    struct engine_txn *txn;
+    struct arena arena = ARENA_INIT;
+    size_t count = 0;
+    uint64_t *ids = NULL;
+    enum status status = engine_begin_read(store_engine(exports->service->store), &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    for (size_t limit = 1024; status == STATUS_OK; limit *= 2) {
+        ids = mem_realloc(ids, limit * sizeof *ids);
+        status = job_list_active(txn, ids, limit, &count, error);
+        if (count < limit || limit >= EXPORT_ACTIVE_MAX)
+            break;
+    }
+    /* Added at the front: the oldest last, to be found first among equals. */
+    for (size_t i = count; status == STATUS_OK && i > 0; i--) {
+        struct job job;
+        arena_reset(&arena);
+        status = job_get(txn, ids[i - 1], &arena, &job, error);
+        if (status != STATUS_OK)
+            break;
+        struct export_run *run = export_run_new(job.id, job.aco, job.endpoint);
+        limiter_take(exports->service->limiter, LIMITER_JOB, slice_from_text(run->bucket), NULL);
+        run_add(exports, run);
+        log_event(LOG_LEVEL_INFO, "job taken up", "job %" PRIu64, job.id);
+    }
+    engine_end(txn);
+    arena_release(&arena);
+    mem_free(ids);
+    return status;
+}
+
+static enum status start_threads(struct exports *exports, struct error *error)
+{
+    unsigned count = exports->options.workers;
+    if (count == 0)
+        count = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    exports->threads = mem_new_array(pthread_t, count);
+    for (; exports->thread_count < count; exports->thread_count++) {
+        if (pthread_create(&exports->threads[exports->thread_count], NULL, worker_main, exports) != 0)
+            return error_set(error, STATUS_INTERNAL, "an export worker's thread cannot be started");
+    }
+    return STATUS_OK;
+}
+
+enum status exports_open(struct service *service, const struct exports_options *options,
+                         struct exports **ret_exports, struct error *error)
+{
+    struct exports *exports = mem_new(struct exports);
+    pthread_condattr_t attributes;
+    exports->service = service;
+    exports->options = *options;
+    pthread_mutex_init(&exports->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&exports->work, &attributes);
+    pthread_condattr_destroy(&attributes);
+    enum status status = expiry_open(service, options->keep_us, &exports->expiry, error);
+    if (status == STATUS_OK)
+        status = io_workers_start(options->io_workers ? options->io_workers : EXPORT_IO_WORKERS, &exports->io,
+                                  error);
+    if (status == STATUS_OK)
+        status = take_up(exports, error);
+    if (status == STATUS_OK)
+        status = start_threads(exports, error);
+    if (status != STATUS_OK) {
+        exports_close(exports);
+        return status;
+    }
+    *ret_exports = exports;
+    return STATUS_OK;
+}
+
+void exports_close(struct exports *exports)
+{
+    if (!exports)
+        return;
+    pthread_mutex_lock(&exports->lock);
+    exports->stopping = true;
+    pthread_cond_broadcast(&exports->work);
+    pthread_mutex_unlock(&exports->lock);
+    for (unsigned i = 0; i < exports->thread_count; i++)
+        pthread_join(exports->threads[i], NULL);
+    while (exports->runs) {
+        struct export_run *run = exports->runs;
+        exports->runs = run->next;
+        for (size_t i = 0; run->files && i < run->job.file_count; i++)
+            encoder_free(run->files[i].encoder);
+        export_run_free(run);
+    }
+    while (exports->spare_count)
+        encoder_free(exports->spare[--exports->spare_count]);
+    io_workers_stop(exports->io);
+    expiry_close(exports->expiry);
+    pthread_cond_destroy(&exports->work);
+    pthread_mutex_destroy(&exports->lock);
+    mem_free(exports->threads);
+    mem_free(exports);
+}

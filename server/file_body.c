@@ -1,0 +1,414 @@
+#include "server/file_body.h"
+
+#include "codec/base/bytes.h"
+#include "codec/base/check.h"
+#include "codec/base/failpoint.h"
+#include "codec/base/mem.h"
+#include "codec/encoder.h"
+#include "server/field_list.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define INDEX_WINDOW_BYTES ((size_t)ENCODER_INDEX_ENTRY_SIZE * 1024)
+#define READAHEAD_BYTES    ((size_t)4 * 1024 * 1024) /* that an I/O worker brings into the page cache */
+/* Deflate grows what it cannot compress by five bytes a block of 64 KB at most; twice is more than enough. */
+#define PIECE_BYTES_MAX (2 * SEGMENT_RAW_MAX)
+
+/* A stretch of a file in memory. */
+struct window {
+    int fd;
+    uint64_t file_bytes;
+    uint64_t offset; /* in the file, of data[0] */
+    struct buffer data;
+};
+
+enum fill_result { FILL_OK, FILL_WAIT, FILL_FAIL };
+
+struct file_body {
+    struct body_source source; /* first member */
+    struct io_task task;
+    struct file_body_options options;
+    char *path;
+    char *index_path;
+    enum status status; /* of the task */
+    struct error error;
+    bool busy;    /* the task is with an I/O worker: do not touch the windows */
+    bool waiting; /* the last answer was BODY_PULL_WAIT */
+    bool closed;  /* while it was busy: free when it is back */
+
+    struct window file;
+    uint64_t at; /* next byte of the file to hand out or to inflate */
+
+    /* Identity */
+    struct window index;
+    uint64_t index_at;
+    struct inflater *inflater;
+    struct buffer raw; /* inflated, handed out up to raw_given */
+    size_t raw_given;
+    uint64_t raw_done; /* bytes inflated so far */
+    uint32_t crc;
+
+    /* What the worker is to read. */
+    struct window *wanted;
+    uint64_t wanted_offset;
+    size_t wanted_bytes;
+    bool always_hops; /* the file system knows no RWF_NOWAIT */
+};
+
+static void body_free(struct file_body *body)
+{
+    if (body->file.fd >= 0)
+        close(body->file.fd);
+    if (body->index.fd >= 0)
+        close(body->index.fd);
+    buffer_release(&body->file.data);
+    buffer_release(&body->index.data);
+    buffer_release(&body->raw);
+    inflater_free(body->inflater);
+    mem_free(body->path);
+    mem_free(body->index_path);
+    mem_free(body);
+}
+
+static struct file_body *body_of_task(struct io_task *task)
+{
+    return (struct file_body *)((char *)task - offsetof(struct file_body, task));
+}
+
+/* ---- reading ---- */
+
+/* Reads into the window until it holds `bytes` from `offset` on. What is there already is kept. */
+static enum fill_result window_read(struct window *window, uint64_t offset, size_t bytes, int flags)
+{
+    if (offset < window->offset || offset > window->offset + window->data.size) {
+        buffer_reset(&window->data);
+        window->offset = offset;
+    } else if (offset > window->offset) {
+        size_t passed = (size_t)(offset - window->offset);
+        memmove(window->data.data, window->data.data + passed, window->data.size - passed);
+        window->data.size -= passed;
+        window->offset = offset;
+    }
+    while (window->data.size < bytes) {
+        struct iovec room = {buffer_reserve(&window->data, bytes - window->data.size),
+                             bytes - window->data.size};
+        ssize_t got = -1;
+        if (!failpoint_hit("download.read"))
+            got = preadv2(window->fd, &room, 1, (off_t)(window->offset + window->data.size), flags);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return errno == EAGAIN || errno == EOPNOTSUPP ? FILL_WAIT : FILL_FAIL;
+        if (got == 0)
+            return FILL_FAIL; /* shorter than it was */
+        window->data.size += (size_t)got;
+    }
+    return FILL_OK;
+}
+
+static bool window_holds(const struct window *window, uint64_t offset, size_t bytes)
+{
+    return offset >= window->offset && offset + bytes <= window->offset + window->data.size;
+}
+
+static void task_read(struct io_task *task)
+{
+    struct file_body *body = body_of_task(task);
+    struct window *window = body->wanted;
+    (void)readahead(window->fd, (off_t)body->wanted_offset, READAHEAD_BYTES);
+    body->status =
+        window_read(window, body->wanted_offset, body->wanted_bytes, 0) == FILL_OK ? STATUS_OK : STATUS_IO;
+}
+
+static void finished_read(struct io_task *task)
+{
+    struct file_body *body = body_of_task(task);
+    body->busy = false;
+    if (body->closed)
+        body_free(body);
+    else if (body->waiting)
+        body->options.ready(body->options.context);
+}
+
+/* Makes [offset, offset + bytes) be in the window, or sends a worker for it. At least `bytes` and at most
+ * `bytes_max` are read. */
+static enum fill_result window_fill(struct file_body *body, struct window *window, uint64_t offset,
+                                    size_t bytes, size_t bytes_max)
+{
+    if (window_holds(window, offset, bytes))
+        return FILL_OK;
+    if (body->status != STATUS_OK || offset > window->file_bytes || bytes > window->file_bytes - offset)
+        return FILL_FAIL;
+    if (bytes_max > window->file_bytes - offset)
+        bytes_max = (size_t)(window->file_bytes - offset);
+    if (bytes > bytes_max)
+        bytes_max = bytes;
+    enum fill_result result = FILL_WAIT;
+    if (!body->always_hops)
+        result = window_read(window, offset, bytes_max, RWF_NOWAIT);
+    if (result == FILL_WAIT && window_holds(window, offset, bytes))
+        return FILL_OK; /* part of it was in memory */
+    if (result != FILL_WAIT)
+        return result;
+    if (errno == EOPNOTSUPP)
+        body->always_hops = true;
+    body->wanted = window;
+    body->wanted_offset = offset;
+    body->wanted_bytes = bytes_max;
+    body->task.run = task_read;
+    body->task.finished = finished_read;
+    body->busy = true;
+    io_workers_submit(body->options.io, &body->task);
+    return FILL_WAIT;
+}
+
+/* ---- gzip: the bytes as they are ---- */
+
+static enum body_pull pull_gzip(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
+{
+    if (body->busy)
+        return BODY_PULL_WAIT;
+    uint64_t left = body->file.file_bytes - body->at;
+    if (left == 0)
+        return BODY_PULL_END;
+    switch (window_fill(body, &body->file, body->at, 1, FILE_BODY_WINDOW_BYTES)) {
+    case FILL_OK:
+        break;
+    case FILL_WAIT:
+        return BODY_PULL_WAIT;
+    case FILL_FAIL:
+        return BODY_PULL_FAIL;
+    }
+    size_t skip = (size_t)(body->at - body->file.offset);
+    size_t size = body->file.data.size - skip;
+    if (size > bytes_max)
+        size = bytes_max;
+    *ret_chunk = slice_make(body->file.data.data + skip, size);
+    body->at += size;
+    return body->at == body->file.file_bytes ? BODY_PULL_END : BODY_PULL_MORE;
+}
+
+/* ---- identity ---- */
+
+static bool index_is_done(const struct file_body *body)
+{
+    return body->index_at == body->index.file_bytes;
+}
+
+/* The entry that comes next. */
+static enum fill_result index_peek(struct file_body *body, struct encoder_index_entry *ret_entry)
+{
+    enum fill_result result =
+        window_fill(body, &body->index, body->index_at, ENCODER_INDEX_ENTRY_SIZE, INDEX_WINDOW_BYTES);
+    if (result != FILL_OK)
+        return result;
+    encoder_index_entry_load(body->index.data.data + (body->index_at - body->index.offset), ret_entry);
+    bool fits = ret_entry->gzip_offset == body->at && ret_entry->raw_offset == body->raw_done &&
+                ret_entry->raw_bytes > 0 && ret_entry->raw_bytes <= SEGMENT_RAW_MAX &&
+                ret_entry->piece_bytes <= PIECE_BYTES_MAX &&
+                ret_entry->raw_bytes <= body->options.raw_bytes - body->raw_done;
+    return fits ? FILL_OK : FILL_FAIL;
+}
+
+/* Inflates the piece of `entry` behind what `raw` holds. */
+static enum fill_result inflate_next(struct file_body *body, const struct encoder_index_entry *entry)
+{
+    /* Behind every piece stand at least the trailer's bytes: room for DEFLATE_END, put there for a moment. */
+    size_t bytes = entry->piece_bytes + DEFLATE_END_SIZE;
+    enum fill_result result = window_fill(body, &body->file, body->at, bytes, FILE_BODY_WINDOW_BYTES);
+    if (result != FILL_OK)
+        return result;
+    char *piece = body->file.data.data + (body->at - body->file.offset);
+    char *behind = piece + entry->piece_bytes, kept[DEFLATE_END_SIZE];
+    char *target = buffer_reserve(&body->raw, entry->raw_bytes);
+    memcpy(kept, behind, DEFLATE_END_SIZE);
+    memcpy(behind, DEFLATE_END, DEFLATE_END_SIZE);
+    enum status status =
+        inflater_piece(body->inflater, slice_make(piece, entry->piece_bytes), entry->raw_bytes, target, NULL);
+    memcpy(behind, kept, DEFLATE_END_SIZE);
+    if (status != STATUS_OK)
+        return FILL_FAIL;
+    body->crc = crc32_of(body->crc, slice_make(target, entry->raw_bytes));
+    body->raw.size += entry->raw_bytes;
+    body->raw_done += entry->raw_bytes;
+    body->at += entry->piece_bytes;
+    body->index_at += ENCODER_INDEX_ENTRY_SIZE;
+    return FILL_OK;
+}
+
+/* After the last piece: does what was inflated agree with the file's trailer? */
+static enum fill_result check_trailer(struct file_body *body)
+{
+    if (body->raw_done != body->options.raw_bytes || body->at + GZIP_TRAILER_SIZE != body->file.file_bytes)
+        return FILL_FAIL;
+    enum fill_result result = window_fill(body, &body->file, body->at, GZIP_TRAILER_SIZE, GZIP_TRAILER_SIZE);
+    if (result != FILL_OK)
+        return result;
+    const char *trailer = body->file.data.data + (body->at - body->file.offset);
+    bool right = memcmp(trailer, DEFLATE_END, DEFLATE_END_SIZE) == 0 &&
+                 load_u32_le(trailer + DEFLATE_END_SIZE) == body->crc &&
+                 load_u32_le(trailer + DEFLATE_END_SIZE + 4) == (uint32_t)body->raw_done;
+    return right ? FILL_OK : FILL_FAIL;
+}
+
+/* Inflates until a window's worth is there, or all. The last piece is only given out once it is known that
+ * all of them were right. */
+static enum fill_result fill_raw(struct file_body *body)
+{
+    while (!index_is_done(body)) {
+        struct encoder_index_entry entry;
+        enum fill_result result = index_peek(body, &entry);
+        if (result == FILL_OK && body->raw.size && body->raw.size + entry.raw_bytes > FILE_BODY_WINDOW_BYTES)
+            return FILL_OK;
+        if (result == FILL_OK)
+            result = inflate_next(body, &entry);
+        if (result == FILL_WAIT && body->raw.size)
+            return FILL_OK; /* what is there goes out meanwhile */
+        if (result != FILL_OK)
+            return result;
+    }
+    return check_trailer(body);
+}
+
+static enum body_pull pull_identity(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
+{
+    if (body->raw_given == body->raw.size) {
+        if (body->busy)
+            return BODY_PULL_WAIT;
+        if (index_is_done(body) && body->raw_given)
+            return BODY_PULL_END;
+        buffer_reset(&body->raw);
+        body->raw_given = 0;
+    }
+    if (body->raw_given == 0) {
+        enum fill_result result = body->busy ? FILL_WAIT : fill_raw(body);
+        if (result != FILL_OK)
+            return result == FILL_WAIT ? BODY_PULL_WAIT : BODY_PULL_FAIL;
+    }
+    size_t size = body->raw.size - body->raw_given;
+    if (size > bytes_max)
+        size = bytes_max;
+    *ret_chunk = slice_make(body->raw.data + body->raw_given, size);
+    body->raw_given += size;
+    return index_is_done(body) && body->raw_given == body->raw.size ? BODY_PULL_END : BODY_PULL_MORE;
+}
+
+/* ---- opening and closing ---- */
+
+static enum body_pull body_pull(struct body_source *source, size_t bytes_max, struct slice *ret_chunk)
+{
+    struct file_body *body = (struct file_body *)source; /* its first member */
+    *ret_chunk = (struct slice){NULL, 0};
+    enum body_pull result = body->options.coding == FILE_CODING_IDENTITY
+                                ? pull_identity(body, bytes_max, ret_chunk)
+                                : pull_gzip(body, bytes_max, ret_chunk);
+    body->waiting = result == BODY_PULL_WAIT;
+    return result;
+}
+
+static enum status window_open(struct window *window, const char *path, struct error *error)
+{
+    struct stat stat;
+    if (failpoint_hit("download.open") || (window->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+        if (errno == ENOENT)
+            return error_set(error, STATUS_NOT_FOUND, "%s is not there", path);
+        return error_set_errno(error, "%s: cannot open", path);
+    }
+    if (fstat(window->fd, &stat) != 0)
+        return error_set_errno(error, "%s: cannot look at it", path);
+    window->file_bytes = (uint64_t)stat.st_size;
+    return STATUS_OK;
+}
+
+static void task_open(struct io_task *task)
+{
+    struct file_body *body = body_of_task(task);
+    struct error *error = &body->error;
+    enum status status = window_open(&body->file, body->path, error);
+    if (status == STATUS_OK && body->file.file_bytes != body->options.gzip_bytes)
+        status = error_set(error, STATUS_CORRUPT, "%s has another size than when it was written", body->path);
+    if (status == STATUS_OK && body->index_path) {
+        status = window_open(&body->index, body->index_path, error);
+        if (status == STATUS_OK && body->index.file_bytes % ENCODER_INDEX_ENTRY_SIZE)
+            status = error_set(error, STATUS_CORRUPT, "%s is no index", body->index_path);
+    }
+    body->status = status;
+}
+
+static void finished_open(struct io_task *task)
+{
+    struct file_body *body = body_of_task(task);
+    body->busy = false;
+    body->options.opened(body->options.context, body, body->status, &body->error);
+}
+
+static void body_close(struct body_source *source)
+{
+    struct file_body *body = (struct file_body *)source;
+    if (body->busy)
+        body->closed = true;
+    else
+        body_free(body);
+}
+
+struct file_body *file_body_open(const struct file_body_options *options)
+{
+    bool identity = options->coding == FILE_CODING_IDENTITY;
+    struct file_body *body = mem_new(struct file_body);
+    body->source.pull = body_pull;
+    body->source.close = body_close;
+    body->options = *options;
+    body->path = mem_strdup(options->path);
+    body->file.fd = -1;
+    body->index.fd = -1;
+    if (identity) {
+        body->index_path = mem_strdup(options->index_path);
+        body->inflater = inflater_new();
+        body->at = GZIP_HEADER_SIZE;
+    }
+    body->task.run = task_open;
+    body->task.finished = finished_open;
+    body->task.reply_to = options->reply_to;
+    body->busy = true;
+    io_workers_submit(options->io, &body->task);
+    return body;
+}
+
+struct body_source *file_body_source(struct file_body *body)
+{
+    return &body->source;
+}
+
+/* ---- negotiation ---- */
+
+bool file_coding_choose(const struct slice *accept_encoding, enum file_coding *ret_coding)
+{
+    enum { GZIP, IDENTITY, ANY, CODINGS };
+    bool named[CODINGS] = {false};
+    unsigned quality_of[CODINGS] = {0}, quality;
+    struct slice rest = accept_encoding ? *accept_encoding : (struct slice){NULL, 0};
+    for (struct field_item item; field_list_next(&rest, &item);) {
+        int coding = field_equal(item.value, "gzip") || field_equal(item.value, "x-gzip") ? GZIP
+                     : field_equal(item.value, "identity")                                ? IDENTITY
+                     : field_equal(item.value, "*")                                       ? ANY
+                                                                                          : CODINGS;
+        if (coding == CODINGS || !field_item_quality(&item, &quality))
+            continue;
+        if (!named[coding] || quality > quality_of[coding])
+            quality_of[coding] = quality;
+        named[coding] = true;
+    }
+    unsigned gzip = named[GZIP] ? quality_of[GZIP] : quality_of[ANY];
+    /* Identity is acceptable unless it is excluded, but nobody's first choice unless it is named. */
+    bool identity_is_named = named[IDENTITY] || named[ANY];
+    unsigned identity = named[IDENTITY] ? quality_of[IDENTITY] : quality_of[ANY];
+    if (identity_is_named && identity == 0 && gzip == 0)
+        return false;
+    *ret_coding =
+        gzip > 0 && (!identity_is_named || gzip >= identity) ? FILE_CODING_GZIP : FILE_CODING_IDENTITY;
+    return true;
+}

@@ -1,0 +1,69 @@
+#include "server/handlers/job_access.h"
+
+#include "codec/base/clock.h"
+#include "codec/instant.h"
+#include "server/expiry.h"
+#include "server/service.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* A number as this server writes it: no sign, no leading zero. */
+static bool parse_job_id(struct slice text, uint64_t *ret_id)
+{
+    uint64_t id = 0;
+    if (text.size == 0 || text.size > 19 || text.data[0] == '0')
+        return false;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+        id = id * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    *ret_id = id;
+    return true;
+}
+
+void fail_job_unknown(struct exchange *exchange)
+{
+    exchange_fail(exchange, 404, "not-found", PROBLEM_NOT_FOUND, "There is no such job.");
+}
+
+void fail_job_cancelled(struct exchange *exchange)
+{
+    exchange_fail(exchange, 404, "not-found", PROBLEM_NOT_FOUND, "Job has been cancelled.");
+}
+
+void fail_job_gone(struct exchange *exchange, const struct job *job)
+{
+    char date[INSTANT_TEXT_SIZE], text[160];
+    http_date_format(job->expires_us, date);
+    reply_field(&exchange->reply, "Expires", date);
+    snprintf(text, sizeof text, "The files of job %" PRIu64 " expired on %s.", job->id, date);
+    exchange_fail(exchange, 410, "not-found", PROBLEM_DELETED, text);
+}
+
+bool job_of_call(struct exchange *exchange, const struct route_call *call, struct job *ret_job)
+{
+    struct engine_txn *txn;
+    struct error error;
+    uint64_t id;
+    if (!parse_job_id(call->parameters[0], &id)) {
+        fail_job_unknown(exchange);
+        return false;
+    }
+    enum status status = engine_begin_read(store_engine(exchange_service(exchange)->store), &txn, &error);
+    if (status == STATUS_OK) {
+        status = job_get(txn, id, &exchange->arena, ret_job, &error);
+        engine_end(txn);
+    }
+    if (status == STATUS_NOT_FOUND || (status == STATUS_OK && ret_job->aco != call->identity.aco)) {
+        fail_job_unknown(exchange);
+        return false;
+    }
+    if (status != STATUS_OK) {
+        exchange_fail_status(exchange, status, &error);
+        return false;
+    }
+    ret_job->state = job_state_at(ret_job, clock_now_us());
+    return true;
+}

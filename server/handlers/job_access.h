@@ -1,0 +1,23 @@
+/*
+ * Reading an ACO's own job for a handler. A job that is unknown, whose id is no number, or that is another
+ * ACO's, is answered alike: nothing tells them apart.
+ *
+ * Threading: the exchange's reactor; one short read transaction.
+ */
+#ifndef SERVER_HANDLERS_JOB_ACCESS_H
+#define SERVER_HANDLERS_JOB_ACCESS_H
+
+#include "server/router.h"
+#include "storage/jobs.h"
+
+/* The job with its state as of now, in the exchange's arena; or false, and it has been answered. */
+bool job_of_call(struct exchange *exchange, const struct route_call *call, struct job *ret_job);
+
+/* 404: unknown, and what must look the same. */
+void fail_job_unknown(struct exchange *exchange);
+/* 404 */
+void fail_job_cancelled(struct exchange *exchange);
+/* 410, with Expires. */
+void fail_job_gone(struct exchange *exchange, const struct job *job);
+
+#endif

@@ -1,0 +1,251 @@
+#include "codec/base/clock.h"
+#include "codec/base/mem.h"
+#include "codec/documents.h"
+#include "codec/instant.h"
+#include "server/expiry.h"
+#include "server/exports.h"
+#include "server/handlers/handlers.h"
+#include "server/handlers/job_access.h"
+#include "server/query.h"
+#include "server/reactor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define JOB_LIST_MAX 1000 /* jobs in one Bundle, the newest */
+
+/* ---- GET /api/v1/jobs/{job} ---- */
+
+static void send_progress(struct exchange *exchange, const struct job *job)
+{
+    struct exports_progress progress;
+    if (exports_progress(exchange_service(exchange)->exports, job->id, &progress) != STATUS_OK)
+        progress = (struct exports_progress){.percent = 0, .seconds_left = 1}; /* it ends just now */
+    if (job->state == JOB_STATE_PENDING)
+        reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
+    else
+        reply_fieldf(&exchange->reply, "X-Progress", "%s (%u%%)", job_state_name(job->state),
+                     progress.percent);
+    reply_fieldf(&exchange->reply, "Retry-After", "%u", progress.seconds_left);
+    exchange->reply.status = 202;
+    exchange_send(exchange);
+}
+
+static struct slice file_url(struct exchange *exchange, uint64_t job_id, const struct job_file *file)
+{
+    struct slice base = exchange_base_url(exchange);
+    struct buffer url = BUFFER_INIT;
+    buffer_appendf(&url, "%.*s/data/%" PRIu64 "/%s%s.ndjson", SLICE_PRINT(base), job_id, file->uuid,
+                   file->set == JOB_SET_ERROR ? "-error" : "");
+    struct slice kept = arena_copy(&exchange->arena, buffer_slice(&url));
+    buffer_release(&url);
+    return kept;
+}
+
+static void send_manifest(struct exchange *exchange, const struct job *job)
+{
+    char expires[INSTANT_TEXT_SIZE];
+    struct manifest_file *files = arena_alloc(&exchange->arena, job->file_count * sizeof *files + 1);
+    struct manifest_file error_file;
+    struct manifest manifest = {
+        .transaction_time_us = job->transaction_time_us,
+        .request = job->request,
+        .output = files,
+        .error = &error_file,
+        .job_id = job->id,
+    };
+    for (size_t i = 0; i < job->file_count; i++) {
+        const struct job_file *file = &job->files[i];
+        struct manifest_file entry = {
+            .type = "OperationOutcome", .count = file->count, .raw_bytes = file->raw_bytes};
+        if (!file->done || file->count == 0)
+            continue;
+        entry.url = file_url(exchange, job->id, file);
+        if (file->set == JOB_SET_ERROR) {
+            error_file = entry;
+            manifest.error_count = 1;
+        } else {
+            entry.type = resource_type_name(file->type);
+            files[manifest.output_count++] = entry;
+        }
+    }
+    http_date_format(job->expires_us, expires);
+    reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
+    reply_field(&exchange->reply, "Expires", expires);
+    buffer_reset(&exchange->reply.body);
+    document_manifest(&exchange->reply.body, &manifest);
+    exchange_send_document(exchange, 200, "application/json");
+}
+
+void handle_job_status(struct exchange *exchange, const struct route_call *call)
+{
+    struct job job;
+    if (!job_of_call(exchange, call, &job))
+        return;
+    switch (job.state) {
+    case JOB_STATE_PENDING:
+    case JOB_STATE_IN_PROGRESS:
+        return send_progress(exchange, &job);
+    case JOB_STATE_COMPLETED:
+        return send_manifest(exchange, &job);
+    case JOB_STATE_ARCHIVED:
+    case JOB_STATE_EXPIRED:
+        reply_field(&exchange->reply, "X-Progress", job_state_name(job.state));
+        return fail_job_gone(exchange, &job);
+    case JOB_STATE_FAILED:
+        reply_field(&exchange->reply, "X-Progress", job_state_name(job.state));
+        return exchange_fail(exchange, 500, "exception", PROBLEM_INTERNAL,
+                             "Service encountered numerous errors.  Unable to complete the request.");
+    default:
+        return fail_job_cancelled(exchange);
+    }
+}
+
+/* ---- DELETE /api/v1/jobs/{job} ---- */
+
+struct delete_request {
+    struct job_change change; /* first: it comes back as the message */
+    struct exchange *exchange;
+    struct job job; /* as it was; in the exchange's arena */
+};
+
+static void deliver_deleted(struct message *message, void *receiver)
+{
+    struct delete_request *request = (struct delete_request *)message;
+    struct exchange *exchange = request->exchange;
+    (void)receiver;
+    switch (request->change.request.status) {
+    case STATUS_OK:
+        exports_cancel(exchange_service(exchange)->exports, request->change.id);
+        exchange->reply.status = 202;
+        exchange_send(exchange);
+        break;
+    case STATUS_NOT_FOUND: /* somebody was faster */
+        fail_job_cancelled(exchange);
+        break;
+    case STATUS_CONFLICT:
+        fail_job_gone(exchange, &request->job);
+        break;
+    default:
+        exchange_fail_status(exchange, request->change.request.status, &request->change.request.error);
+    }
+    mem_free(request);
+}
+
+void handle_job_delete(struct exchange *exchange, const struct route_call *call)
+{
+    struct job job;
+    if (!job_of_call(exchange, call, &job))
+        return;
+    if (job.state == JOB_STATE_CANCELLED)
+        return fail_job_cancelled(exchange);
+    if (job.state == JOB_STATE_EXPIRED)
+        return fail_job_gone(exchange, &job);
+    struct delete_request *request = mem_new(struct delete_request);
+    request->exchange = exchange;
+    request->job = job;
+    job_change_init(&request->change, JOB_CHANGE_DELETE, job.id);
+    request->change.aco = call->identity.aco;
+    request->change.request.message.deliver = deliver_deleted;
+    request->change.request.reply_to = reactor_mailbox(exchange->reactor);
+    request->change.request.urgent = true;
+    if (!writer_submit(exchange_service(exchange)->writer, &request->change.request)) {
+        struct error error;
+        mem_free(request);
+        error_set(&error, STATUS_BUSY, "the writer's queue is full");
+        exchange_fail_status(exchange, STATUS_BUSY, &error);
+    }
+}
+
+/* ---- GET /api/v1/jobs ---- */
+
+/* FHIR's Task status of our states. */
+static const char *const task_status[JOB_STATE_COUNT] = {
+    [JOB_STATE_PENDING] = "requested",   [JOB_STATE_IN_PROGRESS] = "in-progress",
+    [JOB_STATE_COMPLETED] = "completed", [JOB_STATE_ARCHIVED] = "completed",
+    [JOB_STATE_EXPIRED] = "completed",   [JOB_STATE_FAILED] = "failed",
+    [JOB_STATE_CANCELLED] = "cancelled",
+};
+
+struct job_list {
+    struct arena *arena;
+    bool wanted[JOB_STATE_COUNT];
+    struct task_item *items; /* JOB_LIST_MAX */
+    size_t count;
+    int64_t now_us;
+};
+
+static enum status list_job(void *context, const struct job *job, struct error *error)
+{
+    struct job_list *list = context;
+    enum job_state state = job_state_at(job, list->now_us);
+    (void)error;
+    if (!list->wanted[state] || list->count == JOB_LIST_MAX)
+        return STATUS_OK;
+    list->items[list->count++] = (struct task_item){
+        .job_id = job->id,
+        .status = task_status[state],
+        .state = slice_from_text(job_state_name(state)),
+        .request = arena_copy(list->arena, job->request),
+        .created_us = job->created_us,
+        .updated_us = job->updated_us,
+    };
+    return STATUS_OK;
+}
+
+static bool want_state(struct job_list *list, struct slice name)
+{
+    for (int state = 0; state < JOB_STATE_COUNT; state++) {
+        if (slice_equal_text(name, job_state_name((enum job_state)state))) {
+            list->wanted[state] = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `_status`: state names, joined by commas or repeated; without it all. */
+static bool parse_states(struct exchange *exchange, struct job_list *list)
+{
+    struct slice rest = exchange->request.query, name, value;
+    bool given = false;
+    while (query_next(&rest, &name, &value)) {
+        if (!slice_equal_text(name, "_status"))
+            continue;
+        given = true;
+        if (query_decode(value, &exchange->arena, true, &value) != STATUS_OK)
+            return false;
+        for (bool more = true; more;) {
+            const char *comma = value.size ? memchr(value.data, ',', value.size) : NULL;
+            size_t size = comma ? (size_t)(comma - value.data) : value.size;
+            if (!want_state(list, slice_make(value.data, size)))
+                return false;
+            more = comma != NULL;
+            value = slice_skip(value, size + 1);
+        }
+    }
+    for (int state = 0; !given && state < JOB_STATE_COUNT; state++)
+        list->wanted[state] = true;
+    return true;
+}
+
+void handle_job_list(struct exchange *exchange, const struct route_call *call)
+{
+    struct engine_txn *txn;
+    struct error error;
+    struct job_list list = {.arena = &exchange->arena, .now_us = clock_now_us()};
+    if (!parse_states(exchange, &list))
+        return exchange_fail(exchange, 400, "value", PROBLEM_REQUEST,
+                             "Invalid job status in the _status parameter");
+    list.items = arena_alloc(&exchange->arena, JOB_LIST_MAX * sizeof *list.items);
+    enum status status = engine_begin_read(store_engine(exchange_service(exchange)->store), &txn, &error);
+    if (status == STATUS_OK) {
+        status = job_each(txn, call->identity.aco, JOB_LIST_MAX, list_job, &list, &error);
+        engine_end(txn);
+    }
+    if (status != STATUS_OK)
+        return exchange_fail_status(exchange, status, &error);
+    buffer_reset(&exchange->reply.body);
+    document_job_bundle(&exchange->reply.body, exchange_base_url(exchange), list.items, list.count);
+    exchange_send_document(exchange, 200, "application/fhir+json");
+}

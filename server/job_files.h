@@ -1,0 +1,57 @@
+/*
+ * The folder of a job's files, DIR/jobs/<id>/, and what is done to it as a whole.
+ *
+ *   <uuid>.ndjson.gz         a finished file                <uuid>.index          its index (codec/encoder.h)
+ *   <uuid>.errors            NDJSON of OperationOutcomes: what of it could not be read
+ *   <uuid>-error.ndjson.gz   the job's error file           <uuid>-error.index    its index
+ *   *.part                   any of these while it is being written
+ *
+ * A file appears under its name only when it is complete and fsynced; the job's record decides whether it
+ * counts.
+ *
+ * Threading: any thread that may block; a job's folder belongs to one at a time.
+ */
+#ifndef SERVER_JOB_FILES_H
+#define SERVER_JOB_FILES_H
+
+#include "codec/base/buffer.h"
+
+#include <stdint.h>
+
+#define JOB_FILE_SUFFIX        ".ndjson.gz"
+#define JOB_FILE_INDEX_SUFFIX  ".index"
+#define JOB_FILE_ERRORS_SUFFIX ".errors"
+#define JOB_ERROR_SUFFIX       "-error.ndjson.gz"
+#define JOB_ERROR_INDEX_SUFFIX "-error.index"
+#define JOB_FILE_PART_SUFFIX   ".part"
+
+/* "DIR/jobs/<id>/<uuid><suffix>", appended. */
+void export_path(struct buffer *target, const char *dir, uint64_t job_id, const char *uuid,
+                 const char *suffix);
+
+/* Makes DIR/jobs if it is not there. */
+NODISCARD enum status job_files_prepare(const char *dir, struct error *error);
+/* Makes the job's folder (0700), durably. It may be there already. */
+NODISCARD enum status job_files_make(const char *dir, uint64_t job_id, struct error *error);
+/* Makes the names in the job's folder durable. */
+NODISCARD enum status job_files_sync(const char *dir, uint64_t job_id, struct error *error);
+/* Removes the folder and all that is in it. Nothing there is fine; open files live on until closed. */
+NODISCARD enum status job_files_remove(const char *dir, uint64_t job_id, struct error *error);
+
+/* Walks DIR/jobs after a start. For each job's folder `keeps_job` says whether it stays at all, and if so
+ * for each name in it `keeps_file` whether that stays; everything else is removed and counted. */
+struct job_files_sweep {
+    void *context;
+    enum status (*keeps_job)(void *context, uint64_t job_id, bool *ret_keeps, struct error *error);
+    bool (*keeps_file)(void *context, const char *name);
+    uint64_t ret_removed;
+};
+NODISCARD enum status job_files_sweep(const char *dir, struct job_files_sweep *sweep, struct error *error);
+
+/* STATUS_NO_SPACE if fewer than reserve_bytes are free where DIR is. */
+NODISCARD enum status disk_check_reserve(const char *dir, uint64_t reserve_bytes, struct error *error);
+
+/* open, fsync, close. */
+NODISCARD enum status disk_sync_folder(const char *path, struct error *error);
+
+#endif
