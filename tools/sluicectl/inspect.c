@@ -1,0 +1,192 @@
+#include "storage/statistics.h"
+#include "storage/verify.h"
+#include "tools/common/progress.h"
+#include "tools/sluicectl/listing.h"
+
+#include <stdio.h>
+#include <sys/statvfs.h>
+
+/* ---- stat ---- */
+
+static void list_statistics(struct listing *listing, const char *aco, const struct statistics *statistics)
+{
+    for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {
+        const struct statistics_row *row = &statistics->of[type];
+        listing_row_begin(listing);
+        listing_text(listing, "aco", aco);
+        listing_text(listing, "type", resource_type_name((enum resource_type)type));
+        listing_number(listing, "beneficiaries", row->beneficiaries);
+        listing_number(listing, "resources", row->resources);
+        listing_number(listing, "segments", row->segments);
+        listing_bytes(listing, "bytes", row->raw_bytes);
+        listing_bytes(listing, "stored", row->stored_bytes);
+        listing_instant(listing, "newest", row->newest_us);
+        listing_row_end(listing);
+    }
+}
+
+static enum status list_aco_statistics(void *context, const struct aco *aco, struct error *error)
+{
+    struct listing *listing = context;
+    struct statistics statistics;
+    enum status status = statistics_read(listing->txn, aco->number, &statistics, error);
+    if (status == STATUS_OK)
+        list_statistics(listing, aco->id, &statistics);
+    return status;
+}
+
+static enum status fill_statistics(struct listing *listing, struct error *error)
+{
+    struct statistics statistics;
+    enum status status = aco_each(listing->txn, list_aco_statistics, listing, error);
+    if (status == STATUS_OK)
+        status = statistics_read(listing->txn, 0, &statistics, error);
+    if (status == STATUS_OK)
+        list_statistics(listing, "all", &statistics);
+    return status;
+}
+
+static int print_space(const struct invocation *invocation)
+{
+    struct store *store = open_store(invocation);
+    if (!store)
+        return EXIT_FAILED;
+    struct error error;
+    struct engine_stats stats;
+    struct statvfs disk = {0};
+    char file[32], unused[32], map[32], free_on_disk[32];
+    enum status status = engine_stats(store_engine(store), &stats, &error);
+    if (status == STATUS_OK && statvfs(invocation->dir, &disk) == 0) {
+        bytes_text(stats.file_bytes, file);
+        bytes_text(stats.free_bytes, unused);
+        bytes_text(stats.map_bytes, map);
+        bytes_text((uint64_t)disk.f_bavail * disk.f_frsize, free_on_disk);
+        printf("\nstore %s (of them %s free for reuse; at most %s), %s free on the disk\n"
+               "readers %u of %u, the oldest %llu transactions behind\n",
+               file, unused, map, free_on_disk, stats.readers, stats.readers_max,
+               (unsigned long long)stats.oldest_reader_age);
+    }
+    store_close(store);
+    return status == STATUS_OK ? EXIT_DONE : complain(&error);
+}
+
+int command_stat(const struct invocation *invocation)
+{
+    static const char *const titles[] = {"ACO",       "type",   ">beneficiaries", ">resources",
+                                         ">segments", ">bytes", ">stored",        "newest update"};
+    int exit_status = listing_run(invocation, titles, 8, fill_statistics);
+    return exit_status == EXIT_DONE && !wants_json(invocation) ? print_space(invocation) : exit_status;
+}
+
+/* ---- get ---- */
+
+static enum status get_resource(struct store *store, const char *name, struct buffer *text,
+                                struct error *error)
+{
+    const char *slash = strchr(name, '/');
+    enum resource_type type;
+    if (!slash || !resource_type_find(slice_make(name, (size_t)(slash - name)), &type))
+        return error_set(error, STATUS_INVALID,
+                         "%s: name a resource as TYPE/ID, e.g. Patient/-10000000000066", name);
+    struct slice id = slice_from_text(slash + 1);
+    if (id.size == 0 || id.size > RESOURCE_ID_MAX)
+        return error_set(error, STATUS_INVALID, "%s: an id has 1 to %d characters", name, RESOURCE_ID_MAX);
+    struct engine_txn *txn;
+    enum status status = engine_begin_read(store_engine(store), &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    status = resource_get(txn, type, id, text, error);
+    if (status == STATUS_NOT_FOUND)
+        error_set(error, STATUS_NOT_FOUND, "%s: there is none", name);
+    engine_end(txn);
+    return status;
+}
+
+int command_get(const struct invocation *invocation)
+{
+    struct store *store = open_store(invocation);
+    if (!store)
+        return EXIT_FAILED;
+    struct error error;
+    struct buffer text = BUFFER_INIT;
+    enum status status = get_resource(store, invocation->arguments[0], &text, &error);
+    if (status == STATUS_OK)
+        print_json(&text);
+    buffer_release(&text);
+    store_close(store);
+    return status == STATUS_OK ? EXIT_DONE : complain(&error);
+}
+
+/* ---- verify ---- */
+
+struct verify_run {
+    struct progress progress;
+    struct json_writer *json;
+    bool wants_json;
+};
+
+static void show_fault(void *context, const char *where, const char *what)
+{
+    struct verify_run *run = context;
+    progress_end(&run->progress);
+    if (!run->wants_json)
+        printf("%s: %s\n", where, what);
+    json_object_begin(run->json);
+    json_member_text(run->json, "where", where);
+    json_member_text(run->json, "what", what);
+    json_object_end(run->json);
+}
+
+static void show_verified(void *context, const struct verify_counts *counts)
+{
+    struct verify_run *run = context;
+    progress_show(&run->progress, counts->raw_bytes, 0, "");
+}
+
+static void print_verified(struct verify_run *run, struct buffer *text, const struct verify_counts *counts)
+{
+    char raw[32];
+    bytes_text(counts->raw_bytes, raw);
+    json_array_end(run->json);
+    json_member_number(run->json, "records", (int64_t)counts->records);
+    json_member_number(run->json, "segments", (int64_t)counts->segments);
+    json_member_number(run->json, "resources", (int64_t)counts->resources);
+    json_member_number(run->json, "beneficiaries", (int64_t)counts->beneficiaries);
+    json_object_end(run->json);
+    json_writer_finish(run->json);
+    if (run->wants_json)
+        print_json(text);
+    else
+        printf(
+            "%llu faults in %llu records: %llu segments, %llu resources, %llu beneficiaries, %s inflated and "
+            "checked\n",
+            (unsigned long long)counts->faults, (unsigned long long)counts->records,
+            (unsigned long long)counts->segments, (unsigned long long)counts->resources,
+            (unsigned long long)counts->beneficiaries, raw);
+}
+
+int command_verify(const struct invocation *invocation)
+{
+    struct store *store = open_store(invocation);
+    if (!store)
+        return EXIT_FAILED;
+    struct buffer text = BUFFER_INIT;
+    struct verify_run run = {.json = json_writer_new(&text), .wants_json = wants_json(invocation)};
+    struct verify_options options = {.context = &run, .fault = show_fault, .progress = show_verified};
+    struct verify_counts counts;
+    struct error error;
+    json_object_begin(run.json);
+    json_key(run.json, "faults");
+    json_array_begin(run.json);
+    progress_begin(&run.progress, "verify", is_quiet(invocation));
+    enum status status = verify_run(store, &options, &counts, &error);
+    progress_end(&run.progress);
+    if (status == STATUS_OK)
+        print_verified(&run, &text, &counts);
+    json_writer_free(run.json);
+    buffer_release(&text);
+    store_close(store);
+    if (status != STATUS_OK)
+        return complain(&error);
+    return counts.faults ? EXIT_FAILED : EXIT_DONE;
+}
