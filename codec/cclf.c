@@ -114,7 +114,7 @@ static bool parse_day(struct slice part, int64_t *ret_us)
         return false;
     if (day > month_days[month - 1] + (month == 2 && year % 4 == 0)) /* 2000 was a leap year, too */
         return false;
-    *ret_us = day_from_civil(year, month, day) * 86400 * US_PER_SECOND;
+    *ret_us = (int64_t)day_from_civil(year, month, day) * 86400 * US_PER_SECOND;
     return true;
 }
 

@@ -182,7 +182,7 @@ enum status inflater_piece(struct inflater *inflater, struct slice piece, size_t
 
 uint32_t crc32_of(uint32_t crc, struct slice data)
 {
-    return libdeflate_crc32(crc, data.size ? data.data : "", data.size);
+    return crc32_gzip_refl(crc, (const unsigned char *)data.data, data.size);
 }
 
 uint32_t crc32_operator(uint64_t size_of_second)
@@ -192,6 +192,9 @@ uint32_t crc32_operator(uint64_t size_of_second)
 
 uint32_t crc32_join(uint32_t crc_first, uint32_t crc_second, uint32_t operator_of_second)
 {
+    /* No length has the operator zero, and zlib never returns from it: it could only come from damage. */
+    if (operator_of_second == 0)
+        return crc_second;
     return (uint32_t)crc32_combine_op(crc_first, crc_second, operator_of_second);
 }
 

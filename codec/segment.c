@@ -42,6 +42,8 @@ enum status segment_open(struct slice value, struct segment *ret_segment, struct
     if (segment.raw_bytes < segment.count || segment.raw_bytes > SEGMENT_RAW_MAX ||
         segment.raw_bytes > (uint64_t)piece_bytes * DEFLATE_RATIO_MAX)
         return corrupt(error, "impossible size of the lines");
+    if (segment.crc_operator == 0)
+        return corrupt(error, "impossible CRC operator");
     if (segment.oldest_us > segment.newest_us)
         return corrupt(error, "its oldest stamp is newer than its newest");
     segment.table = reader_take(&reader, table_bytes);

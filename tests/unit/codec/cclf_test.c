@@ -74,6 +74,8 @@ static const struct {
      {CCLF_KIND_SUMMARY, "SBXAB001", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
     {"P.TEST001.ACO.ZC0Y20.D181120.T1000009",
      {CCLF_KIND_SUMMARY, "TEST001", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
+    {"P.A1234.ACO.ZC8Y58.D580301.T0000000",
+     {CCLF_KIND_BENEFICIARIES, "A1234", false, false, 58, 0, DAY(32201)}}, /* beyond 32 bits of seconds */
     /* CMS's own, CCLF Information Packet 4.2 */
     {"P.A1234.ACO.ZCY20.D200229.T2359599",
      {CCLF_KIND_ARCHIVE, "A1234", false, false, 20, 0, AT(18321, 23, 59, 59)}},

@@ -297,13 +297,13 @@ static void open_refuses_what_its_header_denies(void **unused)
         uint64_t value;
         enum status status;
     } changes[] = {
-        {0, 1, 'T', STATUS_CORRUPT},        {1, 1, 2, STATUS_UNSUPPORTED},
-        {2, 2, 0, STATUS_CORRUPT},          {2, 2, 8, STATUS_CORRUPT},
-        {2, 2, UINT16_MAX, STATUS_CORRUPT}, {4, 4, 8, STATUS_CORRUPT},
-        {4, 4, UINT32_MAX, STATUS_CORRUPT}, {4, 4, SEGMENT_RAW_MAX, STATUS_CORRUPT},
-        {16, 4, 0, STATUS_CORRUPT},         {16, 4, UINT32_MAX, STATUS_CORRUPT},
-        {20, 4, 0, STATUS_CORRUPT},         {20, 4, UINT32_MAX, STATUS_CORRUPT},
-        {24, 8, INT64_MAX, STATUS_CORRUPT},
+        {0, 1, 'T', STATUS_CORRUPT},         {1, 1, 2, STATUS_UNSUPPORTED},
+        {2, 2, 0, STATUS_CORRUPT},           {2, 2, 8, STATUS_CORRUPT},
+        {2, 2, UINT16_MAX, STATUS_CORRUPT},  {4, 4, 8, STATUS_CORRUPT},
+        {4, 4, UINT32_MAX, STATUS_CORRUPT},  {4, 4, SEGMENT_RAW_MAX, STATUS_CORRUPT},
+        {12, 4, 0, STATUS_CORRUPT},          {16, 4, 0, STATUS_CORRUPT},
+        {16, 4, UINT32_MAX, STATUS_CORRUPT}, {20, 4, 0, STATUS_CORRUPT},
+        {20, 4, UINT32_MAX, STATUS_CORRUPT}, {24, 8, INT64_MAX, STATUS_CORRUPT},
     };
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         char *at = value.data + changes[i].offset;
