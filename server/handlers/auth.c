@@ -70,25 +70,6 @@ static bool read_basic(struct exchange *exchange, struct login *ret_login)
     return true;
 }
 
-/* A UUID in lower-case text: what the store takes for a client id. Upper case is understood (RFC 9562). */
-static bool client_id_normalise(struct slice text, char client_id[CLIENT_ID_SIZE + 1])
-{
-    if (text.size != CLIENT_ID_SIZE)
-        return false;
-    for (size_t i = 0; i < text.size; i++) {
-        char c = text.data[i];
-        if (c >= 'A' && c <= 'F')
-            c = (char)(c | 0x20);
-        bool is_hyphen = i == 8 || i == 13 || i == 18 || i == 23;
-        bool is_digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-        if (is_hyphen ? c != '-' : !is_digit)
-            return false;
-        client_id[i] = c;
-    }
-    client_id[CLIENT_ID_SIZE] = '\0';
-    return true;
-}
-
 /* STATUS_DENIED, after the same work, for an unknown client as for a wrong secret: time must not tell which
  * client ids exist. */
 static enum status check_login(struct service *service, const struct login *login,
@@ -101,11 +82,8 @@ static enum status check_login(struct service *service, const struct login *logi
         return status;
     struct credential credential;
     struct aco aco;
-    bool is_uuid = client_id_normalise(login->client_id, ret_identity->client_id);
-    struct slice client_id = is_uuid ? slice_from_text(ret_identity->client_id)
-                                     : SLICE_LITERAL("00000000-0000-0000-0000-000000000000");
-    status = credential_get(txn, client_id, &credential, error);
-    bool is_known = status == STATUS_OK && is_uuid;
+    status = credential_get(txn, login->client_id, &credential, error);
+    bool is_known = status == STATUS_OK;
     if (status == STATUS_NOT_FOUND)
         status = STATUS_OK;
     bool matches = credential_matches(is_known ? &credential : &nobody, login->secret);
@@ -118,6 +96,7 @@ static enum status check_login(struct service *service, const struct login *logi
     if (status == STATUS_OK) {
         ret_identity->aco = aco.number;
         strcpy(ret_identity->aco_id, aco.id);
+        strcpy(ret_identity->client_id, credential.client_id);
     }
     engine_end(txn);
     return status;
