@@ -14,6 +14,8 @@
 #include "server/service.h"
 #include "server/tls.h"
 #include "server/token.h"
+#include "storage/control.h"
+#include "storage/writer.h"
 
 #include <getopt.h>
 #include <sched.h>
@@ -60,6 +62,7 @@ struct server {
     struct tls_context *tls;
     struct tls_context **old_tls; /* connections may still use them until the reactors stop */
     size_t old_tls_count;
+    struct control_server *control;
     struct reactors *reactors;
 };
 
@@ -201,6 +204,13 @@ static enum status start_reactors(struct server *server, struct error *error)
     return status;
 }
 
+/* sluicectl cancelled a job over the control socket. */
+static void job_cancelled(void *context, uint64_t job_id)
+{
+    const struct service *service = context;
+    exports_cancel(service->exports, job_id);
+}
+
 static enum status start(struct server *server, struct error *error)
 {
     const struct config *config = &server->config;
@@ -228,6 +238,10 @@ static enum status start(struct server *server, struct error *error)
         };
         status = exports_open(service, &options, &service->exports, error);
     }
+    if (status == STATUS_OK) {
+        struct control_hooks hooks = {.job_cancelled = job_cancelled, .context = service};
+        status = control_server_start(service->store, service->writer, &hooks, &server->control, error);
+    }
     if (status == STATUS_OK)
         status = start_reactors(server, error);
     return status;
@@ -242,6 +256,7 @@ static void stop(struct server *server)
         reactors_drain(server->reactors, server->config.stop_grace_seconds * 1000);
         reactors_stop(server->reactors);
     }
+    control_server_stop(server->control);
     exports_close(service->exports);
     tokens_close(service->tokens);
     writer_stop(service->writer);
