@@ -1,0 +1,50 @@
+/*
+ * A whole dataset: for each ACO, its beneficiaries' Patient, Coverage and ExplanationOfBenefit lines, grouped
+ * by beneficiary, and the archive of its attribution.
+ *
+ *     DIR/base/Patient.ndjson, Coverage.ndjson, ExplanationOfBenefit.ndjson   (.gz with gzip)
+ *     DIR/attribution/P.BCD.A9990.ZCY26.D260101.T0000000                      one for each ACO
+ *
+ * Everything in base/ was loaded before 2026, the attribution is of 2026-01-01. The same options give the
+ * same bytes. A later program that adds weekly updates asks claim.h for another load window.
+ *
+ * Threading: one dataset, one thread.
+ */
+#ifndef TOOLS_SYNTH_DATASET_H
+#define TOOLS_SYNTH_DATASET_H
+
+#include "tools/synth/roster.h"
+
+struct dataset_options {
+    const char *directory; /* must not exist or be empty */
+    uint64_t seed;
+    uint32_t beneficiary_count; /* of each ACO */
+    /*
+     * Of each ACO's beneficiaries the first so many are also in the roster of the next ACO (the last ACO's
+     * in the first's). Their resources bear the mark of their own ACO only.
+     */
+    uint32_t shared_count;
+    int32_t year_count; /* of service, up to the end of 2025 */
+    bool gzip;
+    const struct slice *acos;
+    uint32_t aco_count;
+};
+
+struct dataset_totals {
+    uint64_t beneficiaries; /* done so far */
+    uint64_t coverages;
+    uint64_t claims;
+    uint64_t line_bytes; /* before compression */
+};
+
+/* Called after each beneficiary. */
+typedef void dataset_progress(void *context, const struct dataset_totals *totals);
+
+/*
+ * On failure the directory is left incomplete. STATUS_EXISTS: it is not empty; STATUS_NO_SPACE: disk full.
+ * `ret_totals` is set also on failure.
+ */
+NODISCARD enum status dataset_write(const struct dataset_options *options, dataset_progress *progress,
+                                    void *context, struct dataset_totals *ret_totals, struct error *error);
+
+#endif
