@@ -273,6 +273,50 @@ static void segment_holds_the_largest_resource(void **unused)
     buffer_release(&value);
 }
 
+/* Made by hand after codec/segment.h: who changes the form must change the version. */
+static void stored_form_is_what_the_header_file_says(void **unused)
+{
+    (void)unused;
+    static const char stored[] =
+        "S\x01\x02\x00\x06\x00\x00\x00"                                    /* count, raw bytes */
+        "\xaf\xf1\x38\x9c\x80\x1b\x35\xe1"                                 /* crc, its operator */
+        "\x22\x00\x00\x00\x10\x00\x00\x00"                                 /* table bytes, piece bytes */
+        "\xe8\x03\x00\x00\x00\x00\x00\x00\xb8\x0b\x00\x00\x00\x00\x00\x00" /* stamps */
+        "\x02\x00\xd0\x0f\x00\x01\x02"                                     /* two instants, unit 2000 */
+        "\x00\x01\x02\x00\x01\x02\x03\x00"                                 /* stamps, source times, sizes */
+        "\xc8\x01\x00\x01\x01\x00\x02\x03" /* first days from 100, last days */
+        "\x00\x02\x08\x01\x02\x02\x00"     /* ids: shared, rest, no alphabet */
+        "a-12"
+        "\x88\x77\x66\x55\x44\x33\x22\x11\x01\x00\x00\x00\x00\x00\x00\x00" /* hashes */
+        "\x00\x06\x00\xf9\xff{}\n{}\n\x00\x00\x00\xff\xff\x03\x00";
+    struct claim claims[2] = {
+        {.entry = {.id = SLICE_LITERAL("a-1"),
+                   .source_us = 1000,
+                   .stamp_us = 1000,
+                   .service_first_day = 100,
+                   .service_last_day = 101,
+                   .content_hash = UINT64_C(0x1122334455667788)},
+         .json = SLICE_LITERAL("{}")},
+        {.entry = {.id = SLICE_LITERAL("a-2"),
+                   .source_us = 1000,
+                   .stamp_us = 3000,
+                   .service_first_day = DAY_NONE,
+                   .service_last_day = DAY_NONE,
+                   .content_hash = 1},
+         .json = SLICE_LITERAL("{}")},
+    };
+    segment_must_hold(slice_make(stored, sizeof stored - 1), claims, 2);
+
+    struct buffer value = BUFFER_INIT;
+    claims_segment(claims, 2, DEFLATE_LEVEL_BEST, &value);
+    size_t piece_bytes_at = 20;
+    size_t piece_at = sizeof stored - 1 - 18;
+    assert_memory_equal(value.data, stored, piece_bytes_at);
+    assert_memory_equal(value.data + piece_bytes_at + 4, stored + piece_bytes_at + 4,
+                        piece_at - piece_bytes_at - 4);
+    buffer_release(&value);
+}
+
 static void open_refuses_what_its_header_denies(void **unused)
 {
     (void)unused;
@@ -413,6 +457,7 @@ int main(void)
         cmocka_unit_test(builder_starts_anew_after_finish_and_repeats_itself),
         cmocka_unit_test(builder_is_full_at_its_target_but_never_when_empty),
         cmocka_unit_test(segment_holds_the_largest_resource),
+        cmocka_unit_test(stored_form_is_what_the_header_file_says),
         cmocka_unit_test(open_refuses_what_its_header_denies),
         cmocka_unit_test(no_damage_passes_as_other_lines),
         cmocka_unit_test(failed_inflate_leaves_the_target_as_it_was),
