@@ -1,6 +1,8 @@
 #include "server/http_reply.h"
 
 #include "codec/base/check.h"
+#include "codec/base/clock.h"
+#include "codec/instant.h"
 
 #include <string.h>
 #include <strings.h>
@@ -90,36 +92,6 @@ const char *http_reason(unsigned status)
     }
 }
 
-void http_date_format(char target[HTTP_DATE_BYTES + 1], int64_t seconds)
-{
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    struct tm tm;
-    time_t time = (time_t)seconds;
-    CHECK(gmtime_r(&time, &tm));
-    /* Not strftime, whose names of days are the locale's. */
-    int year = tm.tm_year + 1900;
-    CHECK(year >= 0 && year <= 9999);
-    char *at = target;
-    memcpy(at, days + 3 * (size_t)tm.tm_wday, 3);
-    memcpy(at + 3, ", 00 ", 5);
-    at[5] = (char)('0' + tm.tm_mday / 10);
-    at[6] = (char)('0' + tm.tm_mday % 10);
-    memcpy(at + 8, months + 3 * (size_t)tm.tm_mon, 3);
-    at[11] = ' ';
-    at[12] = (char)('0' + year / 1000);
-    at[13] = (char)('0' + year / 100 % 10);
-    at[14] = (char)('0' + year / 10 % 10);
-    at[15] = (char)('0' + year % 10);
-    const int clock[3] = {tm.tm_hour, tm.tm_min, tm.tm_sec};
-    for (size_t i = 0; i < 3; i++) {
-        at[16 + 3 * i] = i ? ':' : ' ';
-        at[17 + 3 * i] = (char)('0' + clock[i] / 10);
-        at[18 + 3 * i] = (char)('0' + clock[i] % 10);
-    }
-    memcpy(at + 25, " GMT", 5);
-}
-
 static void append_number(struct buffer *target, uint64_t number)
 {
     char digits[20];
@@ -167,10 +139,11 @@ void http_reply_head(struct buffer *target, const struct reply *reply, const str
 {
     /* The date changes once a second, and a thread answers many requests in one. */
     static _Thread_local int64_t date_seconds = INT64_MIN;
-    static _Thread_local char date[HTTP_DATE_BYTES + 1];
+    static _Thread_local char date[INSTANT_TEXT_SIZE];
+    static _Thread_local size_t date_size;
     if (date_seconds != frame->date_seconds) {
         date_seconds = frame->date_seconds;
-        http_date_format(date, date_seconds);
+        date_size = http_date_format(date_seconds * US_PER_SECOND, date);
     }
     CHECK(reply->status >= 100 && reply->status <= 999);
     buffer_reserve(target, reply->fields.size + 512);
@@ -180,7 +153,7 @@ void http_reply_head(struct buffer *target, const struct reply *reply, const str
     buffer_append_char(target, ' ');
     buffer_append_text(target, http_reason(reply->status));
     APPEND_LITERAL(target, "\r\nDate: ");
-    buffer_append(target, date, HTTP_DATE_BYTES);
+    buffer_append(target, date, date_size);
     APPEND_LITERAL(target, "\r\n");
     bool has_cache_control = append_fields(target, buffer_slice(&reply->fields));
     switch (frame->framing) {

@@ -28,10 +28,6 @@ struct http_reply_frame {
     int64_t date_seconds; /* since 1970 */
 };
 
-#define HTTP_DATE_BYTES 29 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
-/* RFC 9110 section 5.6.7, with a NUL behind it. */
-void http_date_format(char target[HTTP_DATE_BYTES + 1], int64_t seconds);
-
 const char *http_reason(unsigned status); /* "" if unknown */
 void http_reply_head(struct buffer *target, const struct reply *reply, const struct http_reply_frame *frame);
 /* The size line of a chunk, RFC 9112 section 7.1. */
