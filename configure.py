@@ -110,7 +110,10 @@ BENCH_USES = ["support", "server", "storage", "codec"]
 C_FLAGS = ("-std=gnu11 -D_GNU_SOURCE -I. -g -pthread -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes "
            "-Wmissing-prototypes -Wvla -Werror")
 CXX_FLAGS = "-std=c++17 -D_GNU_SOURCE -I. -g -pthread -Wall -Wextra -Wshadow -Werror"
-LINK_FLAGS = "-pthread -Wl,--as-needed"
+# A symbol of ours that a shared library also uses would be exported and would replace that library's own:
+# libjwt called our json_string instead of jansson's. So nothing of our archives is exported.
+LINK_FLAGS = ("-pthread -Wl,--as-needed -Wl,--exclude-libs,"
+              + ":".join(f"lib{library.name}.a" for library in LIBRARIES))
 
 # parts: programs, tests (unit tests, corpus replays, benchmarks), fuzzers, or only a look at the sources.
 Variant = namedtuple("Variant", "name cc parts compile link")
