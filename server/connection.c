@@ -233,9 +233,6 @@ static bool connection_send(struct connection *connection)
         connection->deadline_us = reply_sender_deadline_us(&connection->sender);
         connection->want_write = true;
         return false;
-    case SEND_YIELDED:
-        connection->want_write = true;
-        return false;
     case SEND_PAUSED:
         return false;
     case SEND_BROKEN:

@@ -106,19 +106,26 @@ static enum flow flush_tls(struct reply_sender *sender, size_t *ret_sent)
     return FLOW_DONE;
 }
 
-/* Counts the time since the socket became full. False: a window is over, and too little went out in it. */
+/* From now on the time counts in which the socket is not ready. */
+static void window_wait(struct reply_sender *sender)
+{
+    if (sender->waits_since_us == 0)
+        sender->waits_since_us = clock_monotonic_us();
+}
+
+/* False: a window is over, and too little went out in it. */
 static bool window_count(struct reply_sender *sender)
 {
-    if (!sender->is_blocked)
+    if (sender->waits_since_us == 0)
         return true;
     int64_t now_us = clock_monotonic_us();
-    sender->window_blocked_us += now_us - sender->blocked_since_us;
-    sender->blocked_since_us = now_us;
-    if (sender->window_blocked_us < sender->window_us)
+    sender->window_waited_us += now_us - sender->waits_since_us;
+    sender->waits_since_us = now_us;
+    if (sender->window_waited_us < sender->window_us)
         return true;
     uint64_t bytes_min = (uint64_t)sender->bytes_per_second_min * (uint64_t)sender->window_us / US_PER_SECOND;
     bool fast_enough = sender->window_bytes >= (bytes_min ? bytes_min : 1);
-    sender->window_blocked_us = 0;
+    sender->window_waited_us = 0;
     sender->window_bytes = 0;
     return fast_enough;
 }
@@ -130,12 +137,13 @@ static enum flow flush(struct reply_sender *sender, size_t *ret_sent)
     if (flow == FLOW_BROKEN || !window_count(sender))
         return FLOW_BROKEN;
     if (flow == FLOW_BLOCKED) {
-        if (!sender->is_blocked)
-            sender->blocked_since_us = clock_monotonic_us();
+        window_wait(sender);
         if (sender->pull_bytes > PULL_BYTES_MIN)
             sender->pull_bytes /= 2;
-    } else if (sender->pull_bytes < PULL_BYTES_MAX) {
-        sender->pull_bytes *= 2;
+    } else {
+        sender->waits_since_us = 0;
+        if (sender->pull_bytes < PULL_BYTES_MAX)
+            sender->pull_bytes *= 2;
     }
     sender->is_blocked = flow == FLOW_BLOCKED;
     return flow;
@@ -143,7 +151,7 @@ static enum flow flush(struct reply_sender *sender, size_t *ret_sent)
 
 int64_t reply_sender_deadline_us(const struct reply_sender *sender)
 {
-    return sender->blocked_since_us + sender->window_us - sender->window_blocked_us;
+    return sender->waits_since_us + sender->window_us - sender->window_waited_us;
 }
 
 bool reply_sender_interim(struct reply_sender *sender, struct slice text)
@@ -165,7 +173,7 @@ void reply_sender_begin(struct reply_sender *sender, struct reply *reply, bool h
     sender->body_ended = true;
     sender->is_chunked = reply->source && reply->length == REPLY_LENGTH_CHUNKED;
     sender->source_waits = sender->source_resumed = sender->is_blocked = false;
-    sender->window_blocked_us = 0;
+    sender->waits_since_us = sender->window_waited_us = 0;
     sender->window_bytes = 0;
     if (!has_body) {
         reply_close_source(reply);
@@ -194,7 +202,7 @@ static enum send_result pull(struct reply_sender *sender)
     enum body_pull result = source->pull(source, sender->pull_bytes, &chunk);
     if (result == BODY_PULL_WAIT) {
         sender->source_waits = !sender->source_resumed;
-        return sender->source_waits ? SEND_PAUSED : SEND_YIELDED;
+        return sender->source_waits ? SEND_PAUSED : SEND_BLOCKED;
     }
     bool ends = result == BODY_PULL_END;
     /* More or less than was announced is our own fault; the client sees a broken download rather than a body
@@ -220,9 +228,7 @@ static enum send_result pull(struct reply_sender *sender)
 
 enum send_result reply_sender_step(struct reply_sender *sender)
 {
-    for (size_t bytes = 0, sent;; bytes += sent) {
-        if (bytes >= STEP_BYTES_MAX)
-            return SEND_YIELDED;
+    for (size_t bytes = 0, sent; bytes < STEP_BYTES_MAX; bytes += sent) {
         enum send_result pulled = sender->source_waits ? SEND_PAUSED : SEND_DONE;
         /* Before the flush: the first chunk goes with the head. Not while an earlier one is still here. */
         if (!sender->body_ended && !sender->source_waits && !sender->is_blocked)
@@ -236,7 +242,12 @@ enum send_result reply_sender_step(struct reply_sender *sender)
             return SEND_BLOCKED;
         if (sender->body_ended)
             return SEND_DONE;
-        if (pulled != SEND_DONE)
-            return pulled;
+        if (pulled == SEND_PAUSED)
+            return SEND_PAUSED;
+        if (pulled == SEND_BLOCKED)
+            break;
     }
+    /* The next step comes when the socket is ready: at the next round, or it is full already. */
+    window_wait(sender);
+    return SEND_BLOCKED;
 }

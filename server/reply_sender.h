@@ -19,8 +19,7 @@ struct tls_session;
 
 enum send_result {
     SEND_DONE,
-    SEND_BLOCKED, /* step again when the socket can take more, or at the deadline */
-    SEND_YIELDED, /* step again at the next round */
+    SEND_BLOCKED, /* step again when the socket is ready for more, or at the deadline */
     SEND_PAUSED,  /* step again after reply_sender_resume */
     SEND_BROKEN   /* the client has gone or is too slow, or the source failed: close without an end */
 };
@@ -46,9 +45,9 @@ struct reply_sender {
     bool is_chunked;
     bool source_waits, source_resumed;
 
-    bool is_blocked;
-    int64_t blocked_since_us;
-    int64_t window_blocked_us;
+    bool is_blocked;        /* the socket has not taken all of the parts */
+    int64_t waits_since_us; /* until the socket is ready; 0: nothing waits for it */
+    int64_t window_waited_us;
     uint64_t window_bytes;
 };
 
@@ -64,7 +63,7 @@ void reply_sender_begin(struct reply_sender *sender, struct reply *reply, bool h
 enum send_result reply_sender_step(struct reply_sender *sender);
 /* The source has something now. False: it was not waiting, and no step is due. */
 bool reply_sender_resume(struct reply_sender *sender);
-/* While blocked: when to step again, though the socket is not ready. */
+/* After SEND_BLOCKED: when to step again, though the socket is not ready. */
 int64_t reply_sender_deadline_us(const struct reply_sender *sender);
 
 #endif
