@@ -2,7 +2,7 @@
  * JSON in: yajl behind bounds.
  *
  * One document at a time, whole in memory, as a stream of events; there is no tree. On top of yajl it
- * checks what yajl lets through: depth (JSON_DEPTH_MAX), size (the caller's bound), strict UTF-8 (no
+ * checks what yajl lets through: depth (JSON_DEPTH_MAX), size (JSON_DOCUMENT_BYTES_MAX), strict UTF-8 (no
  * overlong forms, no encoded surrogates, nothing above U+10FFFF), lone surrogates in \u escapes, repeated
  * keys in one object (compared after decoding: "\u0061" repeats "a"), anything but white space behind the
  * value, and a NUL byte anywhere. Numbers keep their text. Every failure of its own is STATUS_INVALID or
