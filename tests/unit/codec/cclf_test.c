@@ -1,6 +1,7 @@
 #include "codec/cclf.h"
 
 #include "codec/base/buffer.h"
+#include "codec/base/bytes.h"
 #include "codec/base/clock.h"
 
 #include <ftw.h>
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-#include <zip.h>
 #include <zlib.h>
 
 /* ---- Names */
@@ -386,19 +386,38 @@ static const char *base_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static void judge_entries(const char *path, zip_t *archive)
+#define ZIP_END 0x06054b50 /* begins the end record, 22 bytes without a comment */
+
+/* A few lines for good archives, so that codec's tests need no library that codec does not use. */
+static void judge_entries(const char *path, struct slice archive)
 {
-    for (zip_int64_t i = 0; i < zip_get_num_entries(archive, 0); i++) {
-        struct zip_stat stat;
-        assert_int_equal(zip_stat_index(archive, (zip_uint64_t)i, 0, &stat), 0);
+    const char *end = archive.data + archive.size - 22;
+    const char *entry = archive.data + load_u32_le(end + 16);
+    for (unsigned left = load_u16_le(end + 10); left > 0; left--) {
+        assert_int_equal(load_u32_le(entry), 0x02014b50);
+        char name[256];
+        unsigned name_size = load_u16_le(entry + 28);
+        snprintf(name, sizeof name, "%.*s", (int)name_size, entry + 46);
+        const char *local = archive.data + load_u32_le(entry + 42);
+        const char *data = local + 30 + load_u16_le(local + 26) + load_u16_le(local + 28);
         struct buffer contents = BUFFER_INIT;
-        zip_file_t *file = zip_fopen_index(archive, (zip_uint64_t)i, 0);
-        assert_non_null(file);
-        assert_int_equal(zip_fread(file, buffer_extend(&contents, stat.size), stat.size), stat.size);
-        zip_fclose(file);
-        if (*base_of(stat.name)) /* not a folder */
-            judge(path, stat.name, base_of(stat.name), buffer_slice(&contents));
+        unsigned size = load_u32_le(entry + 24);
+        char *target = buffer_extend(&contents, size + 1); /* inflate() wants room even for nothing */
+        if (load_u16_le(entry + 10) == 0) {
+            memcpy(target, data, size);
+        } else {
+            z_stream stream = {.next_in = (Bytef *)(uintptr_t)data, .avail_in = load_u32_le(entry + 20)};
+            assert_int_equal(inflateInit2(&stream, -MAX_WBITS), Z_OK);
+            stream.next_out = (Bytef *)target;
+            stream.avail_out = size + 1;
+            assert_int_equal(inflate(&stream, Z_FINISH), Z_STREAM_END);
+            assert_int_equal(stream.total_out, size);
+            inflateEnd(&stream);
+        }
+        if (*base_of(name)) /* not a folder */
+            judge(path, name, base_of(name), slice_make(target, size));
         buffer_release(&contents);
+        entry += 46 + name_size + load_u16_le(entry + 30) + load_u16_le(entry + 32);
     }
 }
 
@@ -420,16 +439,12 @@ static int visit(const char *path, const struct stat *stat, int type, struct FTW
     (void)where;
     if (type != FTW_F || !strstr(path, "/cclf/"))
         return 0;
-    zip_t *archive = zip_open(path, ZIP_RDONLY, NULL);
-    if (archive) {
-        judge(path, NULL, base_of(path), SLICE_LITERAL(""));
-        judge_entries(path, archive);
-        zip_discard(archive);
-        return 0;
-    }
     struct buffer contents = BUFFER_INIT;
     file_read(path, &contents);
-    judge(path, NULL, base_of(path), buffer_slice(&contents));
+    bool is_archive = contents.size > 22 && load_u32_le(contents.data + contents.size - 22) == ZIP_END;
+    judge(path, NULL, base_of(path), is_archive ? SLICE_LITERAL("") : buffer_slice(&contents));
+    if (is_archive)
+        judge_entries(path, buffer_slice(&contents));
     buffer_release(&contents);
     return 0;
 }
