@@ -140,7 +140,7 @@ static void transact(const char *request)
 /* "GET /path" with further field lines, each ending with CRLF. */
 static unsigned ask(const char *line, const char *fields)
 {
-    char request[8192];
+    char request[3 * TOKEN_BYTES_MAX];
     snprintf(request, sizeof request, "%s HTTP/1.1\r\nHost: api.example:8443\r\nConnection: close\r\n%s\r\n",
              line, fields);
     transact(request);

@@ -580,8 +580,7 @@ static void verifying_from_the_cache_is_cheap(void **state)
     for (int i = 0; i < TIMES; i++)
         assert_int_equal(verify(token), STATUS_OK);
     int64_t cached_us = clock_monotonic_us() - begun_us;
-    print_message("first %lld us, cached %.2f us each (with SLUICE_TEST_CLOCK's file read)\n",
-                  (long long)first_us, (double)cached_us / TIMES);
+    print_message("first %lld us, cached %.2f us each\n", (long long)first_us, (double)cached_us / TIMES);
     assert_true(cached_us < 200 * TIMES); /* far from an RSA operation, also under a sanitizer */
 }
 
@@ -655,11 +654,12 @@ static void write_key(const char *path, EVP_PKEY *one, const char *passphrase)
     fclose(file);
 }
 
-/* With a key of 2048 bits, which signs six times as fast. */
-static void more_tokens_than_the_cache_holds_are_all_verified(void **state)
+/* A set of the cache holds four tokens; of these many, some five meet in one. With a key of 2048 bits, which
+ * signs six times as fast. */
+static void tokens_that_push_each_other_out_of_the_cache_are_all_verified(void **state)
 {
     (void)state;
-    enum { COUNT = TOKEN_CACHE_ENTRIES + TOKEN_CACHE_ENTRIES / 4 };
+    enum { COUNT = TOKEN_CACHE_ENTRIES / 2 };
     char path[512], kept[512];
     snprintf(path, sizeof path, "%s/keys/token.pem", fixture.dir);
     snprintf(kept, sizeof kept, "%s/keys/kept", fixture.dir);
@@ -797,7 +797,7 @@ int main(void)
         cmocka_unit_test(a_removed_acos_token_is_refused_at_once_even_if_cached),
         cmocka_unit_test(another_acos_id_in_a_token_is_refused),
         cmocka_unit_test(a_credential_that_is_found_damaged_is_not_taken_for_a_bad_token),
-        cmocka_unit_test(more_tokens_than_the_cache_holds_are_all_verified),
+        cmocka_unit_test(tokens_that_push_each_other_out_of_the_cache_are_all_verified),
         cmocka_unit_test(verifying_from_the_cache_is_cheap),
         cmocka_unit_test(a_full_queue_of_the_signer_refuses),
         cmocka_unit_test(a_key_is_made_once_and_for_its_owner_alone),
