@@ -96,7 +96,7 @@ static enum status write_synced(const char *path, struct slice data, struct erro
     if (fchmod(fd, 0600) != 0)
         status = error_set_errno(error, "%s: cannot set its mode", path);
     while (status == STATUS_OK && data.size) {
-        ssize_t size = failpoint_hit("token_key.write") ? -1 : write(fd, data.data, data.size);
+        ssize_t size = failpoint_hit("token.key-write") ? -1 : write(fd, data.data, data.size);
         if (size < 0 && errno == EINTR)
             continue;
         if (size < 0)
@@ -151,7 +151,7 @@ enum status token_key_create(const char *dir, struct error *error)
         status = write_synced(buffer_text(&unfinished), buffer_slice(&pem), error);
     /* Unlike rename, link never replaces a key that tokens were signed with. */
     if (status == STATUS_OK &&
-        (failpoint_hit("token_key.link") || link(buffer_text(&unfinished), buffer_text(&path)) != 0)) {
+        (failpoint_hit("token.key-link") || link(buffer_text(&unfinished), buffer_text(&path)) != 0)) {
         if (errno == EEXIST)
             status = error_set(error, STATUS_EXISTS, "%s: is there already", buffer_text(&path));
         else
