@@ -75,8 +75,9 @@ LIBRARIES = [
     Library("storage",  "storage",      ["codec"],            "-llmdb -lzip -lcrypto"),
     Library("server",   "server",       ["storage", "codec"], "-levent_core -levent_pthreads -lssl -lcrypto -ljwt"),
     Library("tools",    "tools/common", ["codec"],            ""),
+    Library("synth",    "tools/synth",  ["codec"],            "-lzip -lz"),
     Library("loadtest", "loadtest",     ["codec"],            "-lcurl -lssl -lcrypto -lm"),
-    Library("support",  "tests/support", ["codec"],           "-lcmocka"),
+    Library("support",  "tests/support", ["codec"],           "-lcmocka -lzip -lz"),
 ]
 
 # A program is these files and these libraries. One whose files are not there yet is left out.
@@ -84,7 +85,7 @@ Program = namedtuple("Program", "name sources uses links")
 PROGRAMS = [
     Program("sluiced",       "server/main.c",         ["server"],          ""),
     Program("sluicectl",     "tools/sluicectl/**/*.c", ["tools", "server"], ""),
-    Program("sluice-synth",  "tools/synth/**/*.c",    ["tools", "codec"],  "-lzip -lz -lm"),
+    Program("sluice-synth",  "tools/synth/main.c",    ["synth"],           ""),
     Program("sluice-export", "tools/export/**/*.c",   ["tools", "codec"],  "-lcurl -lz"),
     Program("sluice-load",   "loadtest/main.c",       ["loadtest"],        ""),
 ]
@@ -95,7 +96,7 @@ UNIT_TEST_USES = {
     "storage":  ["support", "storage"],
     "server":   ["support", "server"],
     "loadtest": ["support", "loadtest"],
-    "tools":    ["support", "tools", "server"],
+    "tools":    ["support", "tools", "synth", "server"],
 }
 # tests/fuzz/*_fuzz.c: a libFuzzer program in the variant fuzz; elsewhere linked with replay.c, which runs the
 # committed corpus through it as an ordinary test.

@@ -18,7 +18,7 @@ BENEFICIARIES = 40
 def synthetic_site(acos, beneficiaries=BENEFICIARIES, seed=1, shared=0):
     """A site with synthetic beneficiaries, attributed by their rosters."""
     site = sluice.Site(acos)
-    sluice.run(sluice.program("sluice-synth"), "--out", site.path("synthetic"), "--acos", len(acos), "--aco-ids",
+    sluice.run(sluice.program("sluice-synth"), "--out", site.path("synthetic"), "--aco-ids",
                ",".join(acos), "--beneficiaries", beneficiaries, "--years", 1, "--seed", seed, "--shared", shared)
     site.ctl("attribution", "import", site.path("synthetic", "attribution"))
     site.ctl("import", site.path("synthetic", "base"))
@@ -180,10 +180,11 @@ class ManyAcosTest(unittest.TestCase):
             # Another ACO's job and file do not exist for it.
             manifest = exports[0][0]
             token = server.token(self.ACOS[1])
-            for url in (f"{server.base}/api/v1/jobs/{manifest['JobID']}", manifest["output"][0]["url"]):
-                status, _, body = server.curl(url, token=token)
+            name = manifest["output"][0]["url"].rsplit("/", 1)[1]
+            for route in ("/api/v1/jobs/{}", "/data/{}/" + name):
+                status, _, body = server.curl(route.format(manifest["JobID"]), token=token)
                 self.assertEqual(status, 404)
-                unknown = server.curl(url.replace(f"/{manifest['JobID']}", "/987654321", 1), token=token)
+                unknown = server.curl(route.format(987654321), token=token)
                 self.assertEqual((status, body), (unknown[0], unknown[2]))
 
 
