@@ -6,7 +6,7 @@
  * final block, so pieces can be copied behind one another. Its last four bytes are 00 00 FF FF, the empty
  * stored block of a sync flush. DEFLATE_END closes a stream of pieces.
  *
- * Sizes are checked: nothing larger than DEFLATE_RAW_BYTES_MAX goes in (CHECK) or is asked for.
+ * Nothing larger than DEFLATE_RAW_BYTES_MAX goes into a piece (CHECK).
  *
  * Threading: a deflater or inflater belongs to one thread at a time; crc functions are pure.
  */
