@@ -2,6 +2,7 @@
 
 #include "codec/base/buffer.h"
 #include "codec/base/check.h"
+#include "codec/base/clock.h"
 #include "codec/base/mem.h"
 #include "codec/base/reader.h"
 #include "storage/interval.h"
@@ -9,6 +10,8 @@
 
 #define ROSTER_KIND    'R'
 #define ROSTER_VERSION 1
+/* A roster dated later would keep every right one out until then. */
+#define ROSTER_AHEAD_US_MAX (24 * 3600 * US_PER_SECOND)
 
 /* Lists of ACO numbers, in a beneficiary's row and in an MBI's. */
 static bool acos_contain(const uint32_t *acos, size_t count, uint32_t aco)
@@ -48,6 +51,7 @@ struct attributor {
     struct store_write *write;
     uint32_t aco;
     int64_t at_us;            /* when intervals begin and end */
+    int64_t given_us;         /* newest transactionTime given to the ACO */
     uint64_t oldest_sequence; /* of active jobs */
 };
 
@@ -61,7 +65,11 @@ static enum status attributor_init(struct attributor *attributor, struct store_w
         return status;
     bool is_kept = source_us > aco.newest_transaction_time_us && source_us <= write->instant_us;
     *attributor = (struct attributor){
-        .write = write, .aco = aco_number, .at_us = is_kept ? source_us : write->instant_us};
+        .write = write,
+        .aco = aco_number,
+        .at_us = is_kept ? source_us : write->instant_us,
+        .given_us = aco.newest_transaction_time_us,
+    };
     return job_oldest_sequence(write->txn, &attributor->oldest_sequence, error);
 }
 
@@ -112,6 +120,8 @@ static enum status attributor_set_exportable(struct attributor *attributor, stru
     if (wanted)
         return acos_add(beneficiary->acos, &beneficiary->aco_count, attributor->aco, error);
     acos_remove(beneficiary->acos, &beneficiary->aco_count, attributor->aco);
+    if (changed && attributor->given_us > beneficiary->lost_us)
+        beneficiary->lost_us = attributor->given_us;
     return STATUS_OK;
 }
 
@@ -330,6 +340,29 @@ static struct slice roster_mbi(const struct roster_apply *apply, size_t index)
     return mbi;
 }
 
+/* Rosters come through the control socket too: what would break the order of keys is refused here. */
+static enum status roster_check(const struct store_write *write, const struct roster_apply *apply,
+                                struct error *error)
+{
+    if (apply->mbi_count > ROSTER_MBIS_MAX)
+        return error_set(error, STATUS_TOO_LARGE, "%s: more than %zu beneficiaries", apply->name,
+                         ROSTER_MBIS_MAX);
+    if (apply->at_us > write->instant_us + ROSTER_AHEAD_US_MAX)
+        return error_set(error, STATUS_INVALID, "%s: is dated more than a day ahead of this machine's clock",
+                         apply->name);
+    struct slice before = {0};
+    for (size_t i = 0; i < apply->mbi_count; i++) {
+        struct slice mbi = roster_mbi(apply, i);
+        if (mbi.size == 0 || memchr(mbi.data, '\0', mbi.size) ||
+            slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK)))
+            return error_set(error, STATUS_INVALID, "%s: its beneficiary %zu is no MBI", apply->name, i + 1);
+        if (i && slice_compare(before, mbi) >= 0)
+            return error_set(error, STATUS_INVALID, "%s: its beneficiaries are not in order", apply->name);
+        before = mbi;
+    }
+    return STATUS_OK;
+}
+
 /* Merges the roster with the ACO's rows, both in order. */
 static enum status roster_compare(struct store_write *write, uint32_t aco, const struct roster_apply *apply,
                                   struct roster_changes *changes, struct error *error)
@@ -439,7 +472,9 @@ static enum status roster_run(struct write_request *request, struct store_write 
     struct aco aco;
     struct attributor attributor;
     apply->ret_joined = apply->ret_left = apply->ret_unknown = 0;
-    enum status status = aco_find(write->txn, slice_from_text(apply->aco_id), &aco, error);
+    enum status status = roster_check(write, apply, error);
+    if (status == STATUS_OK)
+        status = aco_find(write->txn, slice_from_text(apply->aco_id), &aco, error);
     if (status == STATUS_OK)
         status = roster_check_order(write, aco.number, apply, error);
     if (status == STATUS_OK)

@@ -10,6 +10,11 @@
 #define MBI_KIND            'M'
 #define MBI_VERSION         1
 
+void beneficiary_init(struct beneficiary *beneficiary)
+{
+    *beneficiary = (struct beneficiary){.lost_us = INT64_MIN};
+}
+
 static enum status beneficiary_parse(struct slice value, struct beneficiary *ret_beneficiary,
                                      struct error *error)
 {
@@ -20,6 +25,7 @@ static enum status beneficiary_parse(struct slice value, struct beneficiary *ret
     b.mbi_count = reader_u8(&reader);
     b.aco_count = reader_u8(&reader);
     b.home = reader_u32(&reader);
+    b.lost_us = reader_i64(&reader);
     if (reader.failed || kind != BENEFICIARY_KIND || version != BENEFICIARY_VERSION ||
         types != RESOURCE_TYPE_COUNT || b.mbi_count > RESOURCE_MBI_MAX || b.aco_count > BENEFICIARY_ACOS_MAX)
         return error_set(error, STATUS_CORRUPT, "a beneficiary's row is malformed");
@@ -55,6 +61,7 @@ enum status beneficiary_put(struct store_write *write, struct slice id, const st
     buffer_append_u8(&value, (uint8_t)beneficiary->mbi_count);
     buffer_append_u8(&value, (uint8_t)beneficiary->aco_count);
     buffer_append_u32(&value, beneficiary->home);
+    buffer_append_i64(&value, beneficiary->lost_us);
     for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
         buffer_append_u64(&value, beneficiary->changed[i]);
     for (size_t i = 0; i < beneficiary->aco_count; i++)
@@ -72,7 +79,7 @@ enum status beneficiary_put(struct store_write *write, struct slice id, const st
 enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,
                                   int64_t *ret_us, struct error *error)
 {
-    int64_t watermark_us = INT64_MIN;
+    int64_t watermark_us = beneficiary->lost_us;
     for (size_t i = 0; i < beneficiary->aco_count; i++) {
         struct aco aco;
         enum status status = aco_get(txn, beneficiary->acos[i], &aco, error);

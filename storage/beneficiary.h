@@ -21,13 +21,18 @@ struct beneficiary {
     size_t mbi_count;
     uint32_t acos[BENEFICIARY_ACOS_MAX]; /* for which it is exportable now */
     size_t aco_count;
+    /* The latest transactionTime that an ACO had been given when it lost this beneficiary; INT64_MIN if none
+     * did. When it comes back, its client still asks from that time on: what came meanwhile must be later. */
+    int64_t lost_us;
 };
+void beneficiary_init(struct beneficiary *beneficiary);
 /* STATUS_NOT_FOUND if nothing of it was ever imported. */
 NODISCARD enum status beneficiary_get(struct engine_txn *txn, struct slice id,
                                       struct beneficiary *ret_beneficiary, struct error *error);
 NODISCARD enum status beneficiary_put(struct store_write *write, struct slice id,
                                       const struct beneficiary *beneficiary, struct error *error);
-/* The latest transactionTime given to an ACO that reads this beneficiary; INT64_MIN if none was. */
+/* The latest transactionTime given to an ACO that reads this beneficiary, or read it then; INT64_MIN if none
+ * was. */
 NODISCARD enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,
                                             int64_t *ret_us, struct error *error);
 

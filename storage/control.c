@@ -235,6 +235,8 @@ static void *connection_main(void *argument)
         continue;
     buffer_release(&payload);
     buffer_release(&reply);
+    /* The descriptor is closed when the slot is wanted again; the peer must not wait for that. */
+    shutdown(connection->fd, SHUT_RDWR);
     pthread_mutex_lock(&connection->server->lock);
     connection->ended = true;
     pthread_mutex_unlock(&connection->server->lock);

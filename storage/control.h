@@ -18,7 +18,8 @@
 
 #define CONTROL_MAGIC             UINT32_C(0x31434c53) /* "SLC1" */
 #define CONTROL_PAYLOAD_BYTES_MAX ((size_t)64 * 1024 * 1024)
-#define CONTROL_CONNECTIONS_MAX   16
+#define CONTROL_CONNECTIONS_MAX   32
+#define LINK_CONNECTIONS_MAX      4 /* of one tool: more would only wait for the same writer */
 
 enum control_command {
     CONTROL_COMMAND_PING,              /* nothing -> nothing */
@@ -56,12 +57,14 @@ void control_server_stop(struct control_server *server);
 struct link;
 NODISCARD enum status link_open(const char *dir, const struct store_options *options, struct link **ret_link,
                                 struct error *error);
+/* A link within the process that writes. Borrows both. */
+struct link *link_new(struct store *store, struct writer *writer);
 void link_close(struct link *link);
 /* For reading. */
 struct store *link_store(struct link *link);
 /* True if a server executes. */
 bool link_is_remote(const struct link *link);
-/* Any thread; concurrent calls use connections of their own. */
+/* Any thread; concurrent calls use connections of their own, or wait for one. */
 NODISCARD enum status link_call(struct link *link, uint32_t command, struct slice payload,
                                 struct buffer *reply, struct error *error);
 

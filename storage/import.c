@@ -57,6 +57,7 @@ struct refused_item {
 struct import_group {
     struct import_item **items;
     size_t count;
+    bool *counted; /* its beneficiary's: it is among counts.beneficiaries; of the thread that packs it */
 };
 
 struct import {
@@ -78,6 +79,7 @@ struct import {
     struct import_item **items;
     struct import_group *groups;
     size_t *firsts; /* index of each beneficiary's first group, and the end */
+    bool *counted;  /* a beneficiary each */
     size_t beneficiary_count;
 
     unsigned thread_count;
@@ -119,6 +121,17 @@ static struct slice keep(struct import_thread *thread, const struct parsed_block
     return is_inside ? text : arena_copy(&thread->arena, text);
 }
 
+/* Keys of attribution begin with an MBI, or with DIRECT_MARK and a beneficiary's id: what could be taken for
+ * the other leads to nobody. */
+static bool mbi_is_storable(struct slice mbi)
+{
+    for (size_t i = 0; i < mbi.size; i++) {
+        if (mbi.data[i] <= ' ' || mbi.data[i] > '~')
+            return false;
+    }
+    return mbi.size && !slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK));
+}
+
 static void parse_line(struct import_thread *thread, struct parsed_block *parsed, size_t index)
 {
     const struct import_line *line = import_block_line(&parsed->block, index);
@@ -139,17 +152,20 @@ static void parse_line(struct import_thread *thread, struct parsed_block *parsed
         return;
     }
     struct slice *mbis = NULL;
+    size_t mbi_count = 0;
     if (resource.mbi_count) {
         mbis = arena_alloc(&thread->arena, resource.mbi_count * sizeof *mbis);
-        for (size_t i = 0; i < resource.mbi_count; i++)
-            mbis[i] = arena_copy(&thread->arena, resource.mbis[i]);
+        for (size_t i = 0; i < resource.mbi_count; i++) {
+            if (mbi_is_storable(resource.mbis[i]))
+                mbis[mbi_count++] = arena_copy(&thread->arena, resource.mbis[i]);
+        }
     }
     *item = (struct import_item){
         .beneficiary = arena_copy(&thread->arena, resource.beneficiary),
         .id = arena_copy(&thread->arena, resource.id),
         .json = keep(thread, parsed, resource.json),
         .mbis = mbis,
-        .mbi_count = (uint8_t)resource.mbi_count,
+        .mbi_count = (uint8_t)mbi_count,
         .source_us = resource.has_last_updated ? resource.last_updated_us : LAST_UPDATED_DEFAULT_US,
         .has_last_updated = resource.has_last_updated,
         .content_hash = resource.content_hash,
@@ -250,6 +266,17 @@ static void counts_add(struct import_counts *sum, const struct import_counts *mo
     sum->beneficiaries += more->beneficiaries;
 }
 
+/* Of a group whose changes are durable, or that changes nothing. */
+static void group_done(struct import_thread *thread, const struct import_group *group,
+                       const struct import_counts *counts, bool changes)
+{
+    counts_add(&thread->counts, counts);
+    if (changes && !*group->counted) {
+        *group->counted = true;
+        thread->counts.beneficiaries++;
+    }
+}
+
 /* Deltas on their way to the writer, with the groups they came from: the stale ones are packed again. */
 struct batch {
     struct buffer payload; /* u32 count, then u32 size and encoding each */
@@ -275,7 +302,7 @@ static enum status batch_pack(struct import_thread *thread, struct batch *batch,
     if (status != STATUS_OK)
         return status;
     if (!result.has_delta) {
-        counts_add(&thread->counts, &result.counts);
+        group_done(thread, group, &result.counts, false);
         return STATUS_OK;
     }
     size_t at = batch->payload.size;
@@ -311,7 +338,7 @@ static enum status batch_send(struct import_thread *thread, struct batch *batch,
             if (is_stale)
                 again[taken++] = batch->groups[i];
             else
-                counts_add(&thread->counts, &batch->counts[i]);
+                group_done(thread, batch->groups[i], &batch->counts[i], true);
         }
         batch_reset(batch);
         for (size_t i = 0; i < taken; i++) {
@@ -365,6 +392,7 @@ static void import_group_items(struct import *import)
     qsort(import->items, count, sizeof *import->items, import_item_compare);
     import->groups = mem_new_array(struct import_group, count);
     import->firsts = mem_new_array(size_t, count + 1);
+    import->counted = mem_new_array(bool, count + 1);
     import->beneficiary_count = 0;
     size_t group_count = 0;
     for (size_t i = 0; i < count; i++) {
@@ -373,7 +401,8 @@ static void import_group_items(struct import *import)
         if (is_beneficiary)
             import->firsts[import->beneficiary_count++] = group_count;
         if (is_beneficiary || before->type != item->type)
-            import->groups[group_count++] = (struct import_group){&import->items[i], 0};
+            import->groups[group_count++] =
+                (struct import_group){&import->items[i], 0, &import->counted[import->beneficiary_count - 1]};
         import->groups[group_count - 1].count++;
     }
     import->firsts[import->beneficiary_count] = group_count;
@@ -417,6 +446,7 @@ static enum status import_flush(struct import *import, struct error *error)
         mem_free(import->items);
         mem_free(import->groups);
         mem_free(import->firsts);
+        mem_free(import->counted);
     }
     parsed_list_free(import->blocks);
     import->blocks = NULL;
@@ -476,16 +506,29 @@ static size_t import_memory(const struct import *import)
     return bytes;
 }
 
-/* Reads and parses one file; keeps its blocks if `keeps`, else only reports. */
-static enum status import_file(struct import *import, uint32_t file, bool keeps, struct error *error)
+/* The rest of the files goes on without this one, or with what was good in it. */
+static void import_refuse_file(struct import *import, uint32_t file, const struct error *failure,
+                               bool *ret_good)
+{
+    import_refuse(import, file, 0, failure->text);
+    *ret_good = false;
+}
+
+/* Reads and parses one file; keeps its blocks if `keeps`, else only reports. A failure of the file itself is
+ * reported, and *ret_good then false; a failure that is returned ends the import. */
+static enum status import_file(struct import *import, uint32_t file, bool keeps, bool *ret_good,
+                               struct error *error)
 {
     struct import_source *source;
-    enum status status = import_source_open(import->files.paths[file], &source, error);
-    if (status != STATUS_OK)
-        return status;
-    enum status read_status = STATUS_OK;
+    struct error read_error = {0};
+    enum status status = STATUS_OK;
+    enum status read_status = import_source_open(import->files.paths[file], &source, &read_error);
+    if (read_status != STATUS_OK) {
+        import_refuse_file(import, file, &read_error, ret_good);
+        return STATUS_OK;
+    }
     while (status == STATUS_OK && read_status == STATUS_OK) {
-        struct parsed_block *list = import_read(import, source, file, &read_status, error);
+        struct parsed_block *list = import_read(import, source, file, &read_status, &read_error);
         import->parsing = list;
         (void)!import_parallel(import, parse_body, NULL); /* parsing refuses lines, it does not fail */
         import_report(import, list);
@@ -500,21 +543,19 @@ static enum status import_file(struct import *import, uint32_t file, bool keeps,
         *import->blocks_end = list;
         for (; *import->blocks_end; import->blocks_end = &(*import->blocks_end)->next)
             import->load_bytes += parsed_block_memory(*import->blocks_end);
-        if (import_memory(import) >= import->memory_bytes) {
-            struct error flush_error;
-            status = import_flush(import, &flush_error);
-            if (status != STATUS_OK)
-                *error = flush_error;
-        }
+        if (import_memory(import) >= import->memory_bytes)
+            status = import_flush(import, error);
         import_progress(import, source);
     }
+    if (keeps)
+        import->bytes_before += import_source_position(source);
     import_source_close(source);
-    if (status != STATUS_OK)
-        return status;
-    return read_status == STATUS_NOT_FOUND ? STATUS_OK : read_status;
+    if (status == STATUS_OK && read_status != STATUS_NOT_FOUND)
+        import_refuse_file(import, file, &read_error, ret_good);
+    return status;
 }
 
-/* Looks at a file without keeping anything. False if it has a bad line or cannot be read; that was
+/* Looks at a file without keeping anything. *ret_good false if it has a bad line or cannot be read; that was
  * reported. */
 static enum status import_rehearse(struct import *import, uint32_t file, bool *ret_good, struct error *error)
 {
@@ -526,22 +567,15 @@ static enum status import_rehearse(struct import *import, uint32_t file, bool *r
     if (status != STATUS_OK)
         return status;
     struct import_counts before = import->counts;
-    status = import_file(import, file, false, error);
+    status = import_file(import, file, false, ret_good, error);
     uint64_t refused = import->counts.refused - before.refused;
     import->counts = before;
-    *ret_good = status == STATUS_OK && refused == 0;
-    if (status == STATUS_OK && refused) {
+    if (refused) {
         import->counts.refused += refused;
         import_refuse(import, file, 0, "has bad lines: nothing of it was imported (--strict)");
+        *ret_good = false;
     }
     return status;
-}
-
-/* A failure that concerns one file only: the rest goes on. */
-static bool is_about_the_file(enum status status)
-{
-    return status == STATUS_INVALID || status == STATUS_TOO_LARGE || status == STATUS_UNSUPPORTED ||
-           status == STATUS_NOT_FOUND;
 }
 
 static enum status import_all(struct import *import, struct error *error)
@@ -553,13 +587,8 @@ static enum status import_all(struct import *import, struct error *error)
         if (import->options->strict)
             status = import_rehearse(import, file, &is_good, &failure);
         if (status == STATUS_OK && is_good)
-            status = import_file(import, file, true, &failure);
+            status = import_file(import, file, true, &is_good, &failure);
         import->counts.files++;
-        if (is_about_the_file(status)) {
-            import_refuse(import, file, 0, failure.text);
-            is_good = false;
-            status = STATUS_OK;
-        }
         import->counts.files_failed += !is_good;
     }
     if (status == STATUS_OK)

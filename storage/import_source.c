@@ -285,6 +285,7 @@ static enum status source_document(struct import_source *source, struct import_b
     status = json_read(walk.reader, buffer_slice(&block->text), walk_event, &walk, error);
     json_reader_free(walk.reader);
     if (status != STATUS_OK) {
+        buffer_reset(&block->lines); /* events came before the document was known to be valid */
         error_prefix(error, "%s", source->path);
         return status;
     }

@@ -42,16 +42,22 @@ static void row_remove(struct interval_row *row, size_t index)
     row->count--;
 }
 
-/* The closed interval that ended first: the one whose loss matters least. */
-static size_t row_oldest_closed(const struct interval_row *row)
+/* The version whose loss matters least: the closed interval that ended first, else the first that was
+ * superseded; never the standing open one. */
+static size_t row_least(const struct interval_row *row)
 {
-    size_t oldest = row->count;
-    for (size_t i = 0; i < row->count; i++) {
+    size_t least = row->count, superseded = row->count;
+    for (size_t i = row->count; i-- > 0;) {
+        if (row->items[i].death != SEQUENCE_NEVER)
+            superseded = i;
         if (row->items[i].end_us != INTERVAL_OPEN_US &&
-            (oldest == row->count || row->items[i].end_us < row->items[oldest].end_us))
-            oldest = i;
+            (least == row->count || row->items[i].end_us <= row->items[least].end_us))
+            least = i;
     }
-    return oldest;
+    if (least == row->count)
+        least = superseded;
+    CHECK(least < row->count); /* at most one item is open and stands */
+    return least;
 }
 
 enum status interval_row_put(struct store_write *write, unsigned table, struct slice key,
@@ -61,10 +67,8 @@ enum status interval_row_put(struct store_write *write, unsigned table, struct s
         if (row->items[i].death != SEQUENCE_NEVER && row->items[i].death <= oldest_sequence)
             row_remove(row, i);
     }
-    while (row->count > INTERVALS_MAX) {
-        size_t oldest = row_oldest_closed(row);
-        row_remove(row, oldest < row->count ? oldest : 0);
-    }
+    while (row->count > INTERVALS_MAX)
+        row_remove(row, row_least(row));
     struct buffer value = BUFFER_INIT;
     buffer_append_u8(&value, INTERVAL_KIND);
     buffer_append_u8(&value, INTERVAL_VERSION);

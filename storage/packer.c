@@ -48,6 +48,7 @@ struct packer {
     struct beneficiary beneficiary;
     int64_t watermark_us, now_us;
     struct pack_result *result;
+    bool taken; /* something belongs to the beneficiary */
 };
 
 struct packer *packer_new(struct store *store)
@@ -221,9 +222,11 @@ static enum status packer_take_item(struct packer *packer, const struct import_i
             result->counts.refused++;
             return STATUS_OK;
         }
+        packer->taken = true;
         buffer_append(&packer->ids, &item->id, sizeof item->id);
         result->counts.added++;
     } else {
+        packer->taken = true;
         bool is_identical = stored->content_hash == item->content_hash;
         if (is_identical && (is_future || item->source_us <= stored->source_us)) {
             result->counts.identical++;
@@ -269,7 +272,9 @@ static void packer_fill_delta(struct packer *packer, struct import_item *const *
     delta->type = (enum resource_type)last->type;
     delta->beneficiary = last->beneficiary;
     delta->seen = packer->beneficiary.changed[delta->type];
-    delta->attribute = aco;
+    /* Lines that were all refused say nothing about this beneficiary. */
+    if (aco && packer->taken)
+        delta->attribute = aco;
     for (size_t i = 0; i < packer->beneficiary.aco_count; i++) {
         if (packer->beneficiary.acos[i] == aco)
             delta->attribute = 0;
@@ -300,7 +305,7 @@ static enum status packer_read_state(struct packer *packer, struct slice benefic
     struct store_clock clock;
     enum status status = beneficiary_get(packer->txn, beneficiary, &packer->beneficiary, error);
     if (status == STATUS_NOT_FOUND) {
-        packer->beneficiary = (struct beneficiary){.home = 0};
+        beneficiary_init(&packer->beneficiary);
         status = STATUS_OK;
     }
     if (status == STATUS_OK)
@@ -344,7 +349,6 @@ static enum status packer_run(struct packer *packer, struct import_item *const *
     packer_fill_delta(packer, items, count, aco);
     const struct delta *delta = &packer->result->delta;
     packer->result->has_delta = delta->segment_count || delta->superseded_count || delta->attribute;
-    packer->result->counts.beneficiaries = packer->result->has_delta;
     return STATUS_OK;
 }
 
@@ -358,6 +362,7 @@ enum status packer_pack(struct packer *packer, struct import_item *const *items,
         buffer_reset(buffers[i]);
     *ret_result = (struct pack_result){.delta = {.kept_min_us = INT64_MAX, .newest_us = INT64_MIN}};
     packer->result = ret_result;
+    packer->taken = false;
     enum status status = engine_begin_read(store_engine(packer->store), &packer->txn, error);
     if (status != STATUS_OK)
         return status;

@@ -46,9 +46,9 @@ void packer_free(struct packer *packer);
 
 /* What a packed delta does to the counts, once it is applied. */
 struct pack_result {
-    bool has_delta;     /* false: nothing changes */
-    struct delta delta; /* lives until the packer's next call */
-    struct import_counts counts;
+    bool has_delta;              /* false: nothing changes */
+    struct delta delta;          /* lives until the packer's next call */
+    struct import_counts counts; /* beneficiaries stays 0 */
 };
 
 /* Called for each item that is refused. */

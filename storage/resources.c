@@ -181,7 +181,7 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
     delta.segments = reader_slices(&reader, arena, &delta.segment_count);
     delta.ids = reader_slices(&reader, arena, &delta.id_count);
     if (!reader_done(&reader) || version != DELTA_VERSION || !delta_is_sound(&delta))
-        return error_set(error, STATUS_CORRUPT, "a delta is malformed");
+        return error_set(error, STATUS_INVALID, "a delta is malformed");
     *ret_delta = delta;
     return STATUS_OK;
 }
@@ -199,6 +199,9 @@ static enum status delta_check(struct store_write *write, const struct delta *de
     if (status != STATUS_OK)
         return status;
     if (delta->kept_min_us <= watermark_us || (delta->stamped && delta->stamp_us <= watermark_us))
+        return STATUS_STALE;
+    /* Nothing may be newer than the commit that brings it: here the clock was set back since the packing. */
+    if (delta->newest_us > write->instant_us)
         return STATUS_STALE;
     for (size_t i = 0; i < delta->id_count; i++) {
         struct key key;
@@ -239,8 +242,12 @@ static enum status segment_supersede(struct store_write *write, enum resource_ty
     enum status status = engine_get(write->txn, segment_table_of(type), key_slice(&key), &record, error);
     if (status == STATUS_OK)
         status = stored_segment_open(record, &stored, error);
+    if (status == STATUS_NOT_FOUND)
+        return error_set(error, STATUS_INVALID, "a delta supersedes a segment that is not there");
     if (status != STATUS_OK)
         return status;
+    if (stored.death != SEQUENCE_NEVER)
+        return error_set(error, STATUS_INVALID, "a delta supersedes a segment that was superseded before");
     summary_count(summary, type, &stored.segment, stored.value.size, -1);
     if (!is_pinned)
         return engine_delete(write->txn, segment_table_of(type), key_slice(&key), error);
@@ -272,6 +279,8 @@ static enum status segment_put(struct store_write *write, enum resource_type typ
     enum status status = segment_open(value, &segment, error);
     if (status != STATUS_OK)
         return status;
+    if (segment.newest_us > write->instant_us)
+        return error_set(error, STATUS_INVALID, "a delta holds a segment that is newer than its commit");
     struct key key;
     char header[RECORD_HEADER_SIZE];
     struct segment_name name = {.newest_us = segment.newest_us, .birth = write->sequence, .ordinal = ordinal};
@@ -339,7 +348,7 @@ enum status resources_apply(struct store_write *write, const struct delta *delta
     struct beneficiary beneficiary;
     enum status status = beneficiary_get(write->txn, delta->beneficiary, &beneficiary, error);
     if (status == STATUS_NOT_FOUND) {
-        beneficiary = (struct beneficiary){.home = 0};
+        beneficiary_init(&beneficiary);
         status = STATUS_OK;
     }
     if (status == STATUS_OK)
@@ -347,9 +356,6 @@ enum status resources_apply(struct store_write *write, const struct delta *delta
     if (status != STATUS_OK)
         return status;
 
-    /* Nothing may be newer than the commit that brings it. */
-    if (delta->newest_us > write->instant_us)
-        write->instant_us = delta->newest_us;
     status = delta_attribute(write, delta, &beneficiary, arena, error);
     if (status == STATUS_OK && (delta->segment_count || delta->superseded_count)) {
         beneficiary.changed[delta->type] = write->sequence;
@@ -379,6 +385,8 @@ static enum status delta_batch_run(struct write_request *request, struct store_w
             status = STATUS_OK;
         }
     }
+    if (status == STATUS_OK && !reader_done(&reader))
+        status = error_set(error, STATUS_INVALID, "a batch of deltas has more bytes than it says");
     arena_release(&arena);
     return status;
 }

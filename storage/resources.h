@@ -43,7 +43,7 @@ struct delta {
     size_t id_count;
 };
 void delta_encode(const struct delta *delta, struct buffer *target);
-/* Arrays live in the arena, slices borrow from the encoding. STATUS_CORRUPT if it is malformed. */
+/* Arrays live in the arena, slices borrow from the encoding. STATUS_INVALID if it is malformed. */
 NODISCARD enum status delta_decode(struct slice encoding, struct arena *arena, struct delta *ret_delta,
                                    struct error *error);
 

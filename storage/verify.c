@@ -55,6 +55,24 @@ static bool note_status(struct verify *verify, unsigned table, struct slice key,
 typedef enum status record_check(struct verify *verify, struct slice key, struct slice value,
                                  struct error *error);
 
+/* What TABLE_DEAD does not list would never be collected. */
+static enum status check_dead_is_listed(struct verify *verify, enum resource_type type, struct slice key,
+                                        uint64_t death, struct error *error)
+{
+    struct buffer dead = BUFFER_INIT;
+    struct key prefix;
+    struct slice value;
+    key_of_u64(&prefix, death);
+    key_u8(&prefix, (uint8_t)type);
+    buffer_append_slice(&dead, key_slice(&prefix));
+    buffer_append_slice(&dead, key);
+    enum status status = engine_get(verify->txn, TABLE_DEAD, buffer_slice(&dead), &value, error);
+    buffer_release(&dead);
+    if (status == STATUS_NOT_FOUND)
+        fault_at(verify, TABLE_SEGMENT + (unsigned)type, key, "was superseded, but is not listed as dead");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
 static enum status check_segment(struct verify *verify, enum resource_type type, struct slice key,
                                  struct slice value, struct error *error)
 {
@@ -82,7 +100,7 @@ static enum status check_segment(struct verify *verify, enum resource_type type,
     if (stored.death != SEQUENCE_NEVER) {
         if (stored.death <= name.birth)
             fault_at(verify, table, key, "was superseded before it was born");
-        return STATUS_OK;
+        return check_dead_is_listed(verify, type, key, stored.death, error);
     }
     verify->counts.resources += stored.segment.count;
     status = beneficiary_get(verify->txn, beneficiary_id, &beneficiary, error);
@@ -160,8 +178,13 @@ static enum status check_beneficiary_type(struct verify *verify, struct slice ke
         if (i && slice_equal(ids[i], ids[i - 1]))
             fault_at(verify, TABLE_SEGMENT + (unsigned)type, key, "a resource stands in two segments");
         status = resource_find(verify->txn, type, ids[i], &owner, error);
-        if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !slice_equal(buffer_slice(&owner), id)))
-            fault_at(verify, TABLE_RESOURCE, ids[i], "the index does not lead to its beneficiary");
+        if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !slice_equal(buffer_slice(&owner), id))) {
+            struct key row;
+            key_init(&row);
+            key_u8(&row, (uint8_t)type);
+            key_id(&row, ids[i]);
+            fault_at(verify, TABLE_RESOURCE, key_slice(&row), "the index does not lead to its beneficiary");
+        }
         buffer_release(&owner);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND)
             return status;
@@ -176,6 +199,21 @@ static enum status interval_is_open(struct engine_txn *txn, unsigned table, cons
     enum status status = interval_row_get(txn, table, key_slice(key), &row, error);
     *ret_open = status == STATUS_OK && interval_row_open_one(&row);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* By an open row of any of its MBIs, or of itself. */
+static enum status beneficiary_is_attributed(struct verify *verify, uint32_t aco, struct slice id,
+                                             const struct beneficiary *beneficiary, bool *ret_attributed,
+                                             struct error *error)
+{
+    struct key key;
+    key_attribution_direct(&key, aco, id);
+    enum status status = interval_is_open(verify->txn, TABLE_ATTRIBUTION, &key, ret_attributed, error);
+    for (size_t i = 0; status == STATUS_OK && !*ret_attributed && i < beneficiary->mbi_count; i++) {
+        key_attribution(&key, aco, beneficiary->mbis[i]);
+        status = interval_is_open(verify->txn, TABLE_ATTRIBUTION, &key, ret_attributed, error);
+    }
+    return status;
 }
 
 static bool contains(const uint32_t *numbers, size_t count, uint32_t number)
@@ -283,6 +321,11 @@ static enum status check_exportable(struct verify *verify, struct slice key, str
         fault_at(verify, TABLE_EXPORTABLE, key, "is open, but the beneficiary does not name the ACO");
     if (status == STATUS_OK && open->home != beneficiary.home)
         fault_at(verify, TABLE_EXPORTABLE, key, "has another home than its beneficiary");
+    bool is_attributed;
+    if (status == STATUS_OK)
+        status = beneficiary_is_attributed(verify, aco, id, &beneficiary, &is_attributed, error);
+    if (status == STATUS_OK && !is_attributed)
+        fault_at(verify, TABLE_EXPORTABLE, key, "is open, but nothing attributes the beneficiary to the ACO");
     return status;
 }
 
@@ -304,6 +347,15 @@ static enum status check_attribution(struct verify *verify, struct slice key, st
     status = mbi_row_get(verify->txn, mbi, &mbi_row, error);
     if (status == STATUS_OK && contains(mbi_row.acos, mbi_row.aco_count, aco) != is_open)
         fault_at(verify, TABLE_ATTRIBUTION, key, "the MBI's own row says otherwise");
+    struct slice id = mbi_row_beneficiary(&mbi_row);
+    if (status == STATUS_OK && is_open && id.size) {
+        struct key exportable;
+        bool is_exportable;
+        key_aco_beneficiary(&exportable, aco, id);
+        status = interval_is_open(verify->txn, TABLE_EXPORTABLE, &exportable, &is_exportable, error);
+        if (status == STATUS_OK && !is_exportable)
+            fault_at(verify, TABLE_ATTRIBUTION, key, "is open, but its beneficiary is not exportable");
+    }
     return status;
 }
 
@@ -425,20 +477,33 @@ static enum status verify_part(struct verify *verify, unsigned table, struct buf
     engine_seek(cursor, buffer_slice(last), (struct slice){0});
     do {
         struct slice key, value;
-        status = engine_next(cursor, &key, &value, error);
+        struct error local = {0};
+        status = engine_next(cursor, &key, &value, &local);
         if (status == STATUS_NOT_FOUND)
             break;
-        if (status != STATUS_OK && status != STATUS_CORRUPT)
+        if (status == STATUS_CORRUPT && key.size == 0) {
+            /* The engine's own structure: what stands behind it in this table cannot be reached. */
+            fault_at(verify, table, buffer_slice(last), local.text);
+            status = STATUS_NOT_FOUND;
             break;
+        }
+        if (status != STATUS_OK && status != STATUS_CORRUPT) {
+            if (error)
+                *error = local;
+            break;
+        }
         verify->counts.records++;
         buffer_reset(last);
         buffer_append_slice(last, key);
         buffer_append_char(last, '\0'); /* the next key in order */
         struct slice own_key = slice_make(last->data, last->size - 1);
         if (status == STATUS_OK && checks[table])
-            status = checks[table](verify, own_key, value, error);
-        if (!note_status(verify, table, own_key, status, error))
+            status = checks[table](verify, own_key, value, &local);
+        if (!note_status(verify, table, own_key, status, &local)) {
+            if (error)
+                *error = local;
             break;
+        }
         status = STATUS_OK;
     } while (clock_monotonic_us() < deadline_us);
     engine_cursor_close(cursor);
