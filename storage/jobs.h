@@ -12,6 +12,8 @@
  * written, so that a job that is interrupted goes on with its finished files, and its bytes are those of an
  * undisturbed run.
  *
+ * A job stays known for ever, its files until it is Expired, Failed or Cancelled.
+ *
  * Threading: as accounts.h.
  */
 #ifndef STORAGE_JOBS_H
@@ -19,9 +21,10 @@
 
 #include "storage/writer.h"
 
-#define JOB_REQUEST_BYTES_MAX 16384
-#define JOB_FILES_MAX         100000
-#define JOB_ENDPOINT_MAX      40
+#define JOB_REQUEST_BYTES_MAX  16384
+#define JOB_WARNINGS_BYTES_MAX 65536
+#define JOB_FILES_MAX          100000
+#define JOB_ENDPOINT_MAX       40
 
 enum job_state {
     JOB_STATE_PENDING,
@@ -70,9 +73,10 @@ struct job {
     int64_t transaction_time_us;
     int64_t created_us;
     int64_t updated_us; /* of the last change of state */
-    int64_t expires_us; /* Completed: when it is archived; Archived: when it was */
+    int64_t expires_us; /* Completed: when it is archived; Archived, Expired: when that was due; else 0 */
+    int64_t due_us;     /* Completed: when it is archived; Archived: when it expires; else INT64_MAX */
     bool planned;
-    struct job_file *files;
+    struct job_file *files; /* of Pending, In Progress, Completed and Archived; forgotten afterwards */
     size_t file_count;
     struct slice warnings; /* parameters ignored under handling=lenient, one a line */
 };
@@ -82,13 +86,15 @@ struct arena;
 NODISCARD enum status job_get(struct engine_txn *txn, uint64_t id, struct arena *arena, struct job *ret_job,
                               struct error *error);
 typedef enum status job_handler(void *context, const struct job *job, struct error *error);
-/* Of one ACO (0: all), newest first, at most `limit` (0: all). */
+/* Of one ACO (0: all), newest first, at most `limit` (0: all); without their files, of which there may be
+ * many. Damage as in engine_each. `job` lives as long as the call. */
 NODISCARD enum status job_each(struct engine_txn *txn, uint32_t aco, size_t limit, job_handler *handler,
                                void *context, struct error *error);
 /* The active job of an ACO's endpoint; STATUS_NOT_FOUND. */
 NODISCARD enum status job_find_active(struct engine_txn *txn, uint32_t aco, const char *endpoint,
                                       uint64_t *ret_id, struct error *error);
-/* All active jobs' ids, oldest first. At most `limit` are given. */
+/* All active jobs' ids, oldest first. At most `limit` are given. On STATUS_CORRUPT those that could be read
+ * are given nevertheless. */
 NODISCARD enum status job_list_active(struct engine_txn *txn, uint64_t *ret_ids, size_t limit,
                                       size_t *ret_count, struct error *error);
 /* The smallest sequence of an active job, UINT64_MAX if none is active: versions superseded at or before
@@ -98,7 +104,8 @@ NODISCARD enum status job_oldest_sequence(struct engine_txn *txn, uint64_t *ret_
 
 /* Kick-off: gives id, sequence and transactionTime. STATUS_CONFLICT if a job of this endpoint is active
  * (ret_id is then that job's). Checks again what time decided: a since later than both the server's time
- * and the ACO's newest transactionTime is STATUS_INVALID. */
+ * and the ACO's newest transactionTime is STATUS_INVALID. STATUS_NOT_FOUND, STATUS_DENIED: there is no such
+ * ACO, or it was removed. STATUS_TOO_LARGE: url or warnings. */
 struct job_create {
     struct write_request request;
     uint32_t aco;
@@ -115,18 +122,21 @@ struct job_create {
 void job_create_init(struct job_create *create);
 void job_create_release(struct job_create *create);
 
-/* One struct for every later change: `change` says which. All but JOB_CHANGE_DELETE are STATUS_CANCELLED if
- * the job is no longer active, and change nothing then. */
+/* One struct for every later change: `change` says which. A change that does not apply changes nothing:
+ * STATUS_CANCELLED where the job has gone on without it (it is no longer active; ARCHIVE: no longer
+ * Completed; EXPIRE: no longer Archived), STATUS_CONFLICT where it has not come so far yet. STATUS_NOT_FOUND:
+ * unknown, or another ACO's than `aco` (0: whosever). */
 enum job_change_kind {
-    JOB_CHANGE_PLAN,      /* files, file_count -> In Progress */
-    JOB_CHANGE_FILE_DONE, /* file_index, count, raw_bytes, gzip_bytes */
-    JOB_CHANGE_COMPLETE,  /* keep_us: expires_us = instant + keep_us. Adds an error file if given in files */
+    JOB_CHANGE_PLAN,      /* files, file_count -> In Progress. STATUS_INVALID, STATUS_TOO_LARGE: the files */
+    JOB_CHANGE_FILE_DONE, /* file_index, count, raw_bytes, gzip_bytes. May be repeated; the last one holds */
+    JOB_CHANGE_COMPLETE,  /* keep_us: expires_us = instant + keep_us. Adds files, done ones, if there are any
+                             in `files` (the error file). STATUS_CONFLICT if a planned one is not done */
     JOB_CHANGE_FAIL,
     JOB_CHANGE_DELETE,  /* the client's DELETE: active, Completed, Failed, Archived -> Cancelled.
-                           STATUS_NOT_FOUND: unknown, another ACO's (aco != 0) or cancelled before;
-                           STATUS_CONFLICT: Expired */
-    JOB_CHANGE_ARCHIVE, /* Completed and due at `now` -> Archived, expires again keep_us later */
-    JOB_CHANGE_EXPIRE   /* Archived and due -> Expired */
+                           STATUS_NOT_FOUND also: cancelled before; STATUS_CONFLICT: Expired */
+    JOB_CHANGE_ARCHIVE, /* Completed and due -> Archived, due again keep_us later */
+    JOB_CHANGE_EXPIRE,  /* Archived and due -> Expired */
+    JOB_CHANGE_COUNT
 };
 struct job_change {
     struct write_request request;

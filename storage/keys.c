@@ -17,6 +17,7 @@ const char *const table_names[TABLE_COUNT] = {
     [TABLE_ROSTER] = "roster",
     [TABLE_DEAD] = "dead",
     [TABLE_JOB] = "job",
+    [TABLE_JOB_FILE] = "job_file",
     [TABLE_JOB_BY_ACO] = "job_by_aco",
     [TABLE_JOB_ACTIVE] = "job_active",
     [TABLE_ACO] = "aco",

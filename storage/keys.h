@@ -29,6 +29,8 @@ enum table {
     TABLE_ROSTER,      /* (ACO, instant, file name)                     -> what it changed */
     TABLE_DEAD,        /* (death, type, segment key)                    -> nothing */
     TABLE_JOB,         /* (job id)                                      -> job */
+    TABLE_JOB_FILE,    /* (job id)                                      -> plan: the files
+                          (job id, file)                                -> what became of it */
     TABLE_JOB_BY_ACO,  /* (ACO, job id)                                 -> nothing */
     TABLE_JOB_ACTIVE,  /* (ACO, endpoint)                               -> job id, sequence */
     TABLE_ACO,         /* (ACO)                                         -> id, name, newest transactionTime */
