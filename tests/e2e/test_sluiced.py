@@ -1,0 +1,170 @@
+"""The life of sluiced: its command line, its settings, its signals."""
+
+import http.client
+import os
+import shutil
+import signal
+import ssl
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from sluice import Server, Site, program, run, wait_until
+
+
+class CommandLineTest(unittest.TestCase):
+    """What refuses to start says why in one line and changes nothing."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.site = Site()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.site.close()
+
+    def refused(self, status, text, *arguments, environment=None):
+        done = run(program("sluiced"), *arguments, check=False, env=dict(os.environ, **(environment or {})))
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertEqual(done.stdout, "")
+        self.assertIn(text, done.stderr)
+        lines = [line for line in done.stderr.splitlines() if not line.endswith("try --help")]
+        self.assertEqual(len(lines), 1, done.stderr)
+
+    def test_help_and_version_go_to_standard_output(self):
+        self.assertIn("Examples:", run(program("sluiced"), "--help").stdout)
+        self.assertRegex(run(program("sluiced"), "--version").stdout, r"^sluiced \d+\.\d+\.\d+\n$")
+
+    def test_wrong_usage_is_2(self):
+        store = self.site.store
+        self.refused(2, "--data", "--plaintext")
+        self.refused(2, "no-such", "--data", store, "--plaintext", "--no-such")
+        self.refused(2, "other arguments", "--data", store, "--plaintext", "more")
+        self.refused(2, "ADDRESS:PORT", "--data", store, "--plaintext", "--listen", "8443")
+        self.refused(2, "certificate", "--data", store)
+        self.refused(2, "certificate", "--data", store, "--tls-cert", Site.tls()[0])
+        self.refused(2, "exclude", "--data", store, "--plaintext", "--tls-cert", Site.tls()[0], "--tls-key",
+                     Site.tls()[1])
+
+    def test_what_cannot_start_is_1(self):
+        store = self.site.store
+        self.refused(1, "sluicectl init", "--data", self.site.path("nowhere"), "--plaintext")
+        self.refused(1, "nowhere.conf", "--data", store, "--plaintext", "--config", self.site.path("nowhere.conf"))
+        self.refused(1, "192.0.2.1", "--data", store, "--plaintext", "--listen", "192.0.2.1:0")
+        self.refused(1, "nowhere.pem", "--data", store, "--tls-cert", self.site.path("nowhere.pem"), "--tls-key",
+                     Site.tls()[1])
+
+    def test_a_bad_setting_is_named_with_file_and_line(self):
+        path = self.site.write("bad.conf", "# mine\nkeep_hours = soon\n")
+        self.refused(1, f'{path}:2: setting "keep_hours": ', "--data", self.site.store, "--plaintext", "--config", path)
+
+    def test_a_signing_key_that_others_may_read_is_refused(self):
+        key = os.path.join(self.site.store, "keys", "token.pem")
+        os.chmod(key, 0o644)
+        self.refused(1, "chmod 600", "--data", self.site.store, "--plaintext")
+        os.chmod(key, 0o600)
+
+    def test_a_port_that_is_taken_is_refused(self):
+        other = Site(acos=())
+        with Server(self.site, plaintext=True) as server:
+            address = server.base.split("//")[1]
+            self.refused(1, address, "--data", other.store, "--plaintext", "--listen", address)
+        other.close()
+
+    def test_the_directory_may_come_from_the_environment(self):
+        self.refused(1, "sluicectl init", "--plaintext", environment={"SLUICE_DATA": self.site.path("nowhere")})
+
+    def test_an_option_overrides_the_file(self):
+        with Server(self.site, plaintext=True, settings={"listen": "192.0.2.1:1", "log_level": "debug"}) as server:
+            self.assertEqual(server.curl("/_version")[0], 200)
+
+
+class SignalTest(unittest.TestCase):
+    def setUp(self):
+        self.site = Site()
+
+    def tearDown(self):
+        self.site.close()
+
+    def test_both_signals_stop_it_with_0(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server = Server(self.site, plaintext=True).start()
+            self.assertEqual(server.curl("/_version")[0], 200)
+            server.process.send_signal(number)
+            server.stop()
+            self.assertEqual(len(server.events("stopped")), 1)
+
+    def test_a_token_outlives_a_restart(self):
+        with Server(self.site, plaintext=True) as server:
+            token = server.token()
+        with Server(self.site, plaintext=True) as server:
+            self.assertEqual(server.curl("/auth/welcome", token=token)[0], 200)
+
+    def test_hangup_without_a_certificate_is_no_harm(self):
+        with Server(self.site, plaintext=True) as server:
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: server.events("reload"), "the log tells of the signal")
+            self.assertEqual(server.curl("/_version")[0], 200)
+
+
+class CertificateTest(unittest.TestCase):
+    """SIGHUP reads the certificate again and drops nobody."""
+
+    def setUp(self):
+        self.site = Site()
+        Site.certificate = None
+        self.first = Site.tls()
+        Site.certificate = None
+        self.second = Site.tls()
+        self.used = self.site.path("certificate.pem"), self.site.path("key.pem")
+        self.use(self.first)
+        Site.certificate = self.used
+        self.server = Server(self.site).start()
+
+    def tearDown(self):
+        self.server.stop()
+        self.site.close()
+
+    def use(self, pair):
+        for source, target in zip(pair, self.used):
+            shutil.copy(source, target)
+        os.chmod(self.used[1], 0o600)
+
+    def served(self):
+        host, port = self.server.base.split("//")[1].split(":")
+        return ssl.get_server_certificate((host, int(port)))
+
+    def text_of(self, pair):
+        with open(pair[0], encoding="ascii") as file:
+            return file.read()
+
+    def hang_up(self, event):
+        seen = len(self.server.events(event))
+        self.server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(self.server.events(event)) > seen, f"the log tells of {event}")
+
+    def test_new_connections_get_the_new_certificate_and_old_ones_go_on(self):
+        host, port = self.server.base.split("//")[1].split(":")
+        context = ssl.create_default_context(cafile=self.first[0])
+        kept = http.client.HTTPSConnection(host, int(port), context=context)
+        kept.request("GET", "/_version")
+        self.assertEqual(kept.getresponse().read()[:10], b'{"version"')
+        self.assertEqual(self.served(), self.text_of(self.first))
+        self.use(self.second)
+        self.hang_up("reloaded")
+        self.assertEqual(self.served(), self.text_of(self.second))
+        socket = kept.sock
+        kept.request("GET", "/_version")
+        self.assertEqual(kept.getresponse().status, 200)
+        self.assertIs(kept.sock, socket)  # the same connection
+        kept.close()
+
+    def test_a_certificate_that_cannot_be_read_leaves_the_old_one(self):
+        with open(self.used[0], "w", encoding="ascii") as file:
+            file.write("no certificate")
+        self.hang_up("reload_failed")
+        self.assertEqual(self.served(), self.text_of(self.first))
+
+
+if __name__ == "__main__":
+    unittest.main()
