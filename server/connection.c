@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <event2/event_struct.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -809,12 +808,6 @@ void connection_accept(struct connection_group *group, int fd, const struct sock
     } else {
         atomic_fetch_add_explicit(&group->accepted, 1, memory_order_relaxed);
     }
-
-    /* Not fatal: a slower connection. Without NODELAY an answer's last packet waits 40 ms for the ACK of the
-     * one before it. Keep-alive probes find peers that vanished while nothing is sent. */
-    int on = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 
     struct connection *connection = mem_new(struct connection);
     connection->group = group;

@@ -57,13 +57,15 @@ struct exchange;
 bool request_field(struct exchange *exchange, const char *name, struct slice *ret_value);
 
 enum body_pull {
-    BODY_PULL_MORE, /* ret_chunk holds the next bytes (at least one) */
+    BODY_PULL_MORE, /* ret_chunk holds the next bytes (at least one); the last of a known length may say so */
     BODY_PULL_END,  /* nothing more; ret_chunk may hold the last bytes */
     BODY_PULL_WAIT, /* not now: exchange_resume will be called */
     BODY_PULL_FAIL  /* the rest cannot be had: the connection is closed without the end of the body */
 };
 
-/* A body that is pulled: the connection asks for the next bounded chunk when the socket can take it. */
+/* A body that is pulled: the connection asks for the next bounded chunk when the socket can take it. A source
+ * of a known length is not asked again once it has given that many bytes; one that gives fewer or more breaks
+ * the connection. */
 struct body_source {
     /* At most `bytes_max` bytes, borrowed until the next call or close. */
     enum body_pull (*pull)(struct body_source *source, size_t bytes_max, struct slice *ret_chunk);
@@ -88,7 +90,8 @@ struct exchange {
     struct request request;
     struct reply reply;
     struct arena arena;            /* lives as long as the exchange */
-    struct connection *connection; /* NULL once the client has gone */
+    struct connection *connection; /* NULL once the client has gone: not by his end alone, which he may send
+                                    * and still wait for the answer, but by a reset or a failed write */
     struct reactor *reactor;
     void *service;       /* what the reactors were started with: the server */
     char request_id[65]; /* X-Request-Id, NUL-terminated */
@@ -97,7 +100,9 @@ struct exchange {
     int64_t begun_us;    /* clock_monotonic_us */
 };
 
-/* Appends one field line. CHECKs that neither name nor value holds CR, LF or NUL. */
+/* Appends one field line. CHECKs that neither name nor value holds CR, LF or NUL. Content-Length,
+ * Transfer-Encoding, Connection and Date are the connection's (CHECK when the reply is sent), as are the
+ * fields that every reply has; Cache-Control is `no-store` without one of the reply's own. */
 void reply_field(struct reply *reply, const char *name, const char *value);
 void reply_fieldf(struct reply *reply, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
 

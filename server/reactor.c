@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -98,6 +99,26 @@ static unsigned address_port(const struct sockaddr_storage *address)
                      : ((const struct sockaddr_in *)(const void *)address)->sin_port);
 }
 
+/* Accepted sockets inherit these from their listener, which saves as many system calls for each. */
+static bool socket_prepare(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        /* Otherwise an answer's last packet waits up to 40 ms for the ACK of the one before it. */
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        /* Finds a peer that vanished while nothing is sent, such as one that follows a running job. */
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 15},
+        {IPPROTO_TCP, TCP_KEEPCNT, 4},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
+            return false;
+    return true;
+}
+
 static enum status socket_bind(const struct sockaddr_storage *address, socklen_t size, bool is_shared,
                                const char *listen, int *ret_fd, struct error *error)
 {
@@ -141,7 +162,7 @@ static enum status reactors_listen(struct reactors *reactors, struct error *erro
         status = socket_bind(&address, size, true, listen_on, &reactor->listener, error);
         if (status != STATUS_OK)
             return status;
-        if (listen(reactor->listener, LISTEN_BACKLOG) != 0 ||
+        if (!socket_prepare(reactor->listener) || listen(reactor->listener, LISTEN_BACKLOG) != 0 ||
             getsockname(reactor->listener, (struct sockaddr *)&address, &size) != 0)
             return error_set_errno(error, "cannot listen on %s", listen_on);
     }
