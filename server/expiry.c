@@ -14,7 +14,9 @@
 #define EXPIRY_PERIOD_US US_PER_SECOND
 #define EXPIRY_RETRY_US  (10 * US_PER_SECOND) /* after a failure */
 
-enum expiry_kind { EXPIRY_ARCHIVE, EXPIRY_EXPIRE, EXPIRY_REMOVE };
+enum expiry_kind { EXPIRY_LOOK, EXPIRY_ARCHIVE, EXPIRY_EXPIRE, EXPIRY_REMOVE };
+
+#define EXPIRY_NOW INT64_MIN
 
 /* What is to be done with a job, and when. */
 struct expiry_item {
@@ -40,7 +42,11 @@ struct expiry {
 
 enum job_state job_state_at(const struct job *job, int64_t now_us)
 {
-    return job->state == JOB_STATE_COMPLETED && job->expires_us <= now_us ? JOB_STATE_ARCHIVED : job->state;
+    if (job->state == JOB_STATE_COMPLETED && job->due_us <= now_us)
+        return JOB_STATE_ARCHIVED;
+    if (job->state == JOB_STATE_ARCHIVED && job->due_us <= now_us)
+        return JOB_STATE_EXPIRED;
+    return job->state;
 }
 
 static void expiry_add(struct expiry *expiry, uint64_t job_id, enum expiry_kind kind, int64_t due_us)
@@ -53,21 +59,21 @@ static void expiry_add(struct expiry *expiry, uint64_t job_id, enum expiry_kind 
     expiry->items[expiry->count++] = (struct expiry_item){job_id, due_us, kind};
     if (due_us < expiry->earliest_us)
         expiry->earliest_us = due_us;
-    if (kind == EXPIRY_REMOVE && due_us == INT64_MIN) {
+    if (due_us == EXPIRY_NOW) {
         expiry->hurried = true;
         pthread_cond_signal(&expiry->changed);
     }
     pthread_mutex_unlock(&expiry->lock);
 }
 
-void expiry_watch(struct expiry *expiry, uint64_t job_id, int64_t due_us)
+void expiry_watch(struct expiry *expiry, uint64_t job_id)
 {
-    expiry_add(expiry, job_id, EXPIRY_ARCHIVE, due_us);
+    expiry_add(expiry, job_id, EXPIRY_LOOK, EXPIRY_NOW);
 }
 
 void expiry_remove(struct expiry *expiry, uint64_t job_id)
 {
-    expiry_add(expiry, job_id, EXPIRY_REMOVE, INT64_MIN);
+    expiry_add(expiry, job_id, EXPIRY_REMOVE, EXPIRY_NOW);
 }
 
 /* ---- what is due ---- */
@@ -94,7 +100,7 @@ static void log_expired(const char *event, uint64_t job_id)
 
 /* The record as it stands now. STATUS_NOT_FOUND if there is none. */
 static enum status read_state(struct expiry *expiry, uint64_t job_id, enum job_state *ret_state,
-                              int64_t *ret_expires_us)
+                              int64_t *ret_due_us)
 {
     struct engine_txn *txn;
     struct job job;
@@ -106,7 +112,7 @@ static enum status read_state(struct expiry *expiry, uint64_t job_id, enum job_s
     engine_end(txn);
     if (status == STATUS_OK) {
         *ret_state = job.state;
-        *ret_expires_us = job.expires_us;
+        *ret_due_us = job.due_us;
     }
     arena_release(&arena);
     return status;
@@ -121,8 +127,8 @@ static void remove_files(struct expiry *expiry, const struct expiry_item *item)
 {
     struct error error;
     enum job_state state = JOB_STATE_CANCELLED;
-    int64_t expires_us;
-    enum status status = read_state(expiry, item->job_id, &state, &expires_us);
+    int64_t due_us;
+    enum status status = read_state(expiry, item->job_id, &state, &due_us);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return retry_later(expiry, item);
     if (state_has_files(state))
@@ -137,13 +143,13 @@ static void remove_files(struct expiry *expiry, const struct expiry_item *item)
 static void watch_again(struct expiry *expiry, const struct expiry_item *item)
 {
     enum job_state state;
-    int64_t expires_us;
-    if (read_state(expiry, item->job_id, &state, &expires_us) != STATUS_OK)
+    int64_t due_us;
+    if (read_state(expiry, item->job_id, &state, &due_us) != STATUS_OK)
         return retry_later(expiry, item);
     if (state == JOB_STATE_COMPLETED)
-        expiry_add(expiry, item->job_id, EXPIRY_ARCHIVE, expires_us);
+        expiry_add(expiry, item->job_id, EXPIRY_ARCHIVE, due_us);
     else if (state == JOB_STATE_ARCHIVED)
-        expiry_add(expiry, item->job_id, EXPIRY_EXPIRE, expires_us);
+        expiry_add(expiry, item->job_id, EXPIRY_EXPIRE, due_us);
     else
         expiry_remove(expiry, item->job_id); /* expired or deleted */
 }
@@ -167,10 +173,15 @@ static void change_state(struct expiry *expiry, const struct expiry_item *item)
 
 static void handle_item(struct expiry *expiry, const struct expiry_item *item)
 {
-    if (item->kind == EXPIRY_REMOVE)
-        remove_files(expiry, item);
-    else
-        change_state(expiry, item);
+    switch (item->kind) {
+    case EXPIRY_LOOK:
+        return watch_again(expiry, item);
+    case EXPIRY_ARCHIVE:
+    case EXPIRY_EXPIRE:
+        return change_state(expiry, item);
+    case EXPIRY_REMOVE:
+        return remove_files(expiry, item);
+    }
 }
 
 /* Takes one item that is due; false if there is none. */
@@ -222,16 +233,17 @@ static enum status note_job(void *context, const struct job *job, struct error *
     struct expiry *expiry = context;
     (void)error;
     if (job->state == JOB_STATE_COMPLETED)
-        expiry_add(expiry, job->id, EXPIRY_ARCHIVE, job->expires_us);
+        expiry_add(expiry, job->id, EXPIRY_ARCHIVE, job->due_us);
     else if (job->state == JOB_STATE_ARCHIVED)
-        expiry_add(expiry, job->id, EXPIRY_EXPIRE, job->expires_us);
+        expiry_add(expiry, job->id, EXPIRY_EXPIRE, job->due_us);
     return STATUS_OK;
 }
 
 struct start_sweep {
     struct engine_txn *txn;
     struct arena arena;
-    struct job job; /* whose folder is swept */
+    struct job job;   /* whose folder is swept */
+    bool is_readable; /* its record */
 };
 
 static enum status sweep_keeps_job(void *context, uint64_t job_id, bool *ret_keeps, struct error *error)
@@ -239,13 +251,22 @@ static enum status sweep_keeps_job(void *context, uint64_t job_id, bool *ret_kee
     struct start_sweep *sweep = context;
     arena_reset(&sweep->arena);
     enum status status = job_get(sweep->txn, job_id, &sweep->arena, &sweep->job, error);
-    if (status == STATUS_NOT_FOUND) {
+    sweep->is_readable = status == STATUS_OK;
+    switch (status) {
+    case STATUS_OK:
+        *ret_keeps = state_has_files(sweep->job.state);
+        return STATUS_OK;
+    case STATUS_NOT_FOUND:
         *ret_keeps = false;
         return STATUS_OK;
+    case STATUS_CORRUPT:
+    case STATUS_UNSUPPORTED:
+        log_failed("job not readable", job_id, error);
+        *ret_keeps = true;
+        return STATUS_OK;
+    default:
+        return status;
     }
-    if (status == STATUS_OK)
-        *ret_keeps = state_has_files(sweep->job.state);
-    return status;
 }
 
 static bool name_is(const char *name, const char *uuid, const char *suffix)
@@ -258,6 +279,8 @@ static bool name_is(const char *name, const char *uuid, const char *suffix)
 static bool sweep_keeps_file(void *context, const char *name)
 {
     struct start_sweep *sweep = context;
+    if (!sweep->is_readable)
+        return true;
     bool active = job_state_is_active(sweep->job.state);
     for (size_t i = 0; i < sweep->job.file_count; i++) {
         const struct job_file *file = &sweep->job.files[i];
@@ -276,23 +299,31 @@ static bool sweep_keeps_file(void *context, const char *name)
 
 static enum status sweep_start(struct expiry *expiry, struct error *error)
 {
+    struct error own;
     struct start_sweep state = {.arena = ARENA_INIT};
     struct job_files_sweep sweep = {
         .context = &state, .keeps_job = sweep_keeps_job, .keeps_file = sweep_keeps_file};
-    enum status status = engine_begin_read(store_engine(expiry->service->store), &state.txn, error);
+    enum status status = engine_begin_read(store_engine(expiry->service->store), &state.txn, &own);
     if (status == STATUS_OK)
-        status = job_files_prepare(expiry->dir, error);
+        status = job_files_prepare(expiry->dir, &own);
     if (status == STATUS_OK)
-        status = job_files_sweep(expiry->dir, &sweep, error);
-    if (status == STATUS_OK)
-        status = job_each(state.txn, 0, 0, note_job, expiry, error);
+        status = job_files_sweep(expiry->dir, &sweep, &own);
+    if (status == STATUS_OK) {
+        status = job_each(state.txn, 0, 0, note_job, expiry, &own);
+        if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {
+            log_event(LOG_LEVEL_ERROR, "jobs not readable", "%s", own.text);
+            status = STATUS_OK; /* damage costs only itself */
+        }
+    }
     engine_end(state.txn);
     arena_release(&state.arena);
-    if (status == STATUS_OK && sweep.ret_removed) {
+    if (sweep.ret_removed) {
         struct log_line line = log_begin(LOG_LEVEL_INFO, "orphans removed");
         log_number(&line, "count", (int64_t)sweep.ret_removed);
         log_end(&line);
     }
+    if (status != STATUS_OK && error)
+        *error = own;
     return status;
 }
 

@@ -16,13 +16,14 @@
 
 struct expiry;
 
-/* Reads all jobs, removes what in DIR/jobs belongs to none of them, and starts the thread. */
+/* Reads all jobs, removes what in DIR/jobs belongs to none of them, and starts the thread. A job whose record
+ * is damaged keeps its files: somebody may repair it. */
 NODISCARD enum status expiry_open(struct service *service, int64_t keep_us, struct expiry **ret_expiry,
                                   struct error *error);
 void expiry_close(struct expiry *expiry);
 
-/* The job was completed and is to be archived at about that instant. */
-void expiry_watch(struct expiry *expiry, uint64_t job_id, int64_t due_us);
+/* The job was completed: its record says when it is to be archived. */
+void expiry_watch(struct expiry *expiry, uint64_t job_id);
 /* Nothing needs the job's files any more. */
 void expiry_remove(struct expiry *expiry, uint64_t job_id);
 

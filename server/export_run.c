@@ -98,7 +98,7 @@ enum status export_run_plan(struct export_run *run, const struct run_context *co
         if (!run->plan)
             run->plan = export_plan_new(&run->job, context->options->file_bytes_max);
         status = export_plan_step(run->plan, store_engine(context->service->store),
-                                  begin_us + EXPORT_SLICE_MS * 1000, &done, error);
+                                  begin_us + context->options->slice_us, &done, error);
     } else {
         done = true; /* by an earlier process */
     }
@@ -151,7 +151,7 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
     enum status status = disk_check_reserve(dir, context->options->disk_reserve_bytes, error);
     if (status == STATUS_OK)
         status = export_file_step(slot->file, store_engine(context->service->store),
-                                  begin_us + EXPORT_SLICE_MS * 1000, &done, error);
+                                  begin_us + context->options->slice_us, &done, error);
     times->write_us += clock_monotonic_us() - begin_us;
     if (status != STATUS_OK || !done)
         return status;

@@ -61,10 +61,13 @@ static struct export_run *run_find(struct exports *exports, uint64_t job_id)
     return NULL;
 }
 
+/* Behind the others: among equals the oldest is found first. */
 static void run_add(struct exports *exports, struct export_run *run)
 {
-    run->next = exports->runs;
-    exports->runs = run;
+    struct export_run **end = &exports->runs;
+    while (*end)
+        end = &(*end)->next;
+    *end = run;
 }
 
 static void run_return_token(struct exports *exports, struct export_run *run)
@@ -284,7 +287,7 @@ static void run_slice(struct exports *exports, const struct slice_of_work *slice
         result->status = export_run_complete(run, &context, &result->times, &result->error);
         if (result->status == STATUS_OK) {
             export_run_log_completed(run, &result->times);
-            expiry_watch(exports->expiry, run->id, clock_now_us() + exports->options.keep_us);
+            expiry_watch(exports->expiry, run->id);
         }
         return;
     case RUN_PHASE_FAIL:
@@ -427,37 +430,67 @@ enum status exports_progress(struct exports *exports, uint64_t job_id, struct ex
 
 /* ---- start and stop ---- */
 
-/* Takes up what an earlier process left. */
-static enum status take_up(struct exports *exports, struct error *error)
+static bool is_damage(enum status status)
 {
-    struct engine_txn *txn;
-    struct arena arena = ARENA_INIT;
-    size_t count = 0;
+    return status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED;
+}
+
+/* The ids of all active jobs, oldest first; mem_free them. */
+static enum status list_active(struct engine_txn *txn, uint64_t **ret_ids, size_t *ret_count,
+                               struct error *error)
+{
+    enum status status = STATUS_OK;
     uint64_t *ids = NULL;
-    enum status status = engine_begin_read(store_engine(exports->service->store), &txn, error);
-    if (status != STATUS_OK)
-        return status;
-    for (size_t limit = 1024; status == STATUS_OK; limit *= 2) {
+    size_t count = 0;
+    for (size_t limit = 1024;; limit *= 2) {
         ids = mem_realloc(ids, limit * sizeof *ids);
         status = job_list_active(txn, ids, limit, &count, error);
-        if (count < limit || limit >= EXPORT_ACTIVE_MAX)
+        if ((status != STATUS_OK && !is_damage(status)) || count < limit || limit >= EXPORT_ACTIVE_MAX)
             break;
     }
-    /* Added at the front: the oldest last, to be found first among equals. */
-    for (size_t i = count; status == STATUS_OK && i > 0; i--) {
+    if (is_damage(status)) {
+        log_event(LOG_LEVEL_ERROR, "jobs not readable", "%s", error->text);
+        status = STATUS_OK;
+    }
+    *ret_ids = ids;
+    *ret_count = count;
+    return status;
+}
+
+/* Takes up what an earlier process left. A job whose record is damaged costs only itself. */
+static enum status take_up(struct exports *exports, struct error *error)
+{
+    struct engine_txn *txn = NULL;
+    struct error own;
+    struct arena arena = ARENA_INIT;
+    uint64_t *ids = NULL;
+    size_t count = 0;
+    enum status status = engine_begin_read(store_engine(exports->service->store), &txn, &own);
+    if (status == STATUS_OK)
+        status = list_active(txn, &ids, &count, &own);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         struct job job;
         arena_reset(&arena);
-        status = job_get(txn, ids[i - 1], &arena, &job, error);
+        status = job_get(txn, ids[i], &arena, &job, &own);
+        if (is_damage(status)) {
+            log_event(LOG_LEVEL_ERROR, "job not readable", "%s", own.text);
+            status = STATUS_OK;
+            continue;
+        }
         if (status != STATUS_OK)
             break;
         struct export_run *run = export_run_new(job.id, job.aco, job.endpoint);
         limiter_take(exports->service->limiter, LIMITER_JOB, slice_from_text(run->bucket), NULL);
         run_add(exports, run);
-        log_event(LOG_LEVEL_INFO, "job taken up", "job %" PRIu64, job.id);
+        struct log_line line = log_begin(LOG_LEVEL_INFO, "job taken up");
+        log_number(&line, "job", (int64_t)job.id);
+        log_end(&line);
     }
     engine_end(txn);
     arena_release(&arena);
     mem_free(ids);
+    if (status != STATUS_OK && error)
+        *error = own;
     return status;
 }
 
@@ -481,6 +514,8 @@ enum status exports_open(struct service *service, const struct exports_options *
     pthread_condattr_t attributes;
     exports->service = service;
     exports->options = *options;
+    if (exports->options.slice_us == 0)
+        exports->options.slice_us = EXPORT_SLICE_MS * 1000;
     pthread_mutex_init(&exports->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -29,6 +29,7 @@ struct exports_options {
     uint64_t file_bytes_max;     /* raw bytes after which a file is cut, between beneficiaries */
     uint64_t disk_reserve_bytes; /* exports stop when less is free */
     int64_t keep_us;             /* Completed -> Archived -> Expired */
+    int64_t slice_us;            /* 0: EXPORT_SLICE_MS */
     unsigned io_workers;         /* threads that read for downloads; 0: EXPORT_IO_WORKERS */
 };
 

@@ -346,13 +346,18 @@ static void finished_open(struct io_task *task)
     body->options.opened(body->options.context, body, body->status, &body->error);
 }
 
+static void dropped(struct io_task *task)
+{
+    body_free(body_of_task(task));
+}
+
 static void body_close(struct body_source *source)
 {
     struct file_body *body = (struct file_body *)source;
-    if (body->busy)
-        body->closed = true;
-    else
+    if (!body->busy)
         body_free(body);
+    else if (!io_workers_abandon(body->options.io, &body->task))
+        body->closed = true; /* its message is already there and frees it */
 }
 
 struct file_body *file_body_open(const struct file_body_options *options)
@@ -372,6 +377,7 @@ struct file_body *file_body_open(const struct file_body_options *options)
     }
     body->task.run = task_open;
     body->task.finished = finished_open;
+    body->task.dropped = dropped;
     body->task.reply_to = options->reply_to;
     body->busy = true;
     io_workers_submit(options->io, &body->task);

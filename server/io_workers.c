@@ -37,14 +37,28 @@ static struct io_task *wait_for_task(struct io_workers *workers)
     return (struct io_task *)message;
 }
 
+/* Under the lock, so that a mailbox whose owner has abandoned the task is not touched any more. */
+static void send_back(struct io_workers *workers, struct io_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    bool is_abandoned = task->is_abandoned;
+    if (!is_abandoned) {
+        task->is_posted = true;
+        task->message.next = NULL;
+        task->message.deliver = deliver_finished;
+        mailbox_post_reply(task->reply_to, &task->message);
+    }
+    pthread_mutex_unlock(&workers->lock);
+    if (is_abandoned)
+        task->dropped(task);
+}
+
 static void *worker_main(void *argument)
 {
     struct io_workers *workers = argument;
     for (struct io_task *task; (task = wait_for_task(workers));) {
         task->run(task);
-        task->message.next = NULL;
-        task->message.deliver = deliver_finished;
-        mailbox_post_reply(task->reply_to, &task->message);
+        send_back(workers, task);
     }
     return NULL;
 }
@@ -83,11 +97,23 @@ void io_workers_stop(struct io_workers *workers)
 
 void io_workers_submit(struct io_workers *workers, struct io_task *task)
 {
-    CHECK(task->run && task->finished && task->reply_to);
+    CHECK(task->run && task->finished && task->dropped && task->reply_to);
     task->message.next = NULL;
+    task->is_posted = false;
+    task->is_abandoned = false;
     pthread_mutex_lock(&workers->lock);
     *workers->end = &task->message;
     workers->end = &task->message.next;
     pthread_cond_signal(&workers->work);
     pthread_mutex_unlock(&workers->lock);
+}
+
+bool io_workers_abandon(struct io_workers *workers, struct io_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    bool in_time = !task->is_posted;
+    if (in_time)
+        task->is_abandoned = true;
+    pthread_mutex_unlock(&workers->lock);
+    return in_time;
 }

@@ -18,7 +18,10 @@ struct io_task {
     void (*run)(struct io_task *task);
     /* On the thread that owns reply_to. Owns the task. */
     void (*finished)(struct io_task *task);
+    /* In its place, on the pool's thread, if the task was abandoned. Owns the task. */
+    void (*dropped)(struct io_task *task);
     struct mailbox *reply_to;
+    bool is_posted, is_abandoned; /* the pool's */
 };
 
 struct io_workers;
@@ -28,5 +31,8 @@ NODISCARD enum status io_workers_start(unsigned count, struct io_workers **ret_w
 void io_workers_stop(struct io_workers *workers);
 
 void io_workers_submit(struct io_workers *workers, struct io_task *task);
+/* Nobody waits for the task any more, and reply_to may soon be gone. True: `dropped` will be called. False:
+ * it is in the mailbox already, and `finished` will be called. */
+bool io_workers_abandon(struct io_workers *workers, struct io_task *task);
 
 #endif

@@ -1,0 +1,729 @@
+#include "server/exports.h"
+
+#include "codec/base/clock.h"
+#include "codec/base/mem.h"
+#include "codec/instant.h"
+#include "server/limiter.h"
+#include "storage/resources.h"
+#include "tests/support/export_fixture.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define EOB      RESOURCE_TYPE_EXPLANATION_OF_BENEFIT
+#define COVERAGE RESOURCE_TYPE_COVERAGE
+#define PATIENT  RESOURCE_TYPE_PATIENT
+
+#define WAIT_US (60 * US_PER_SECOND)
+
+static const char *clock_path;
+
+/* Moves clock_now_us; the file is read at each call. */
+static void set_clock(int64_t seconds)
+{
+    char text[32], part[300];
+    int size = snprintf(text, sizeof text, "%" PRId64 "\n", seconds);
+    snprintf(part, sizeof part, "%s.new", clock_path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, (size_t)size), size);
+    close(fd);
+    assert_int_equal(rename(part, clock_path), 0);
+}
+
+/* Beneficiaries "<aco>-b000" ... with claims, a coverage and a patient each. */
+static void load_aco(struct export_fixture *fixture, uint32_t aco, const char *aco_id, unsigned beneficiaries,
+                     unsigned claims)
+{
+    for (unsigned i = 0; i < beneficiaries; i++) {
+        char beneficiary[40];
+        snprintf(beneficiary, sizeof beneficiary, "%s-b%03u", aco_id, i);
+        struct export_load load = {.aco = aco,
+                                   .aco_id = aco_id,
+                                   .beneficiary = beneficiary,
+                                   .type = PATIENT,
+                                   .count = 1,
+                                   .last_updated = "2021-01-01T00:00:00.000+00:00",
+                                   .padding = 200};
+        export_fixture_load(fixture, &load);
+        load.type = COVERAGE;
+        export_fixture_load(fixture, &load);
+        load.type = EOB;
+        load.count = claims;
+        export_fixture_load(fixture, &load);
+    }
+}
+
+static size_t count_lines(const struct buffer *lines)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < lines->size; i++)
+        count += lines->data[i] == '\n';
+    return count;
+}
+
+static bool contains(const struct buffer *lines, const char *text)
+{
+    return lines->size && memmem(lines->data, lines->size, text, strlen(text)) != NULL;
+}
+
+/* All lines of a type and set, file after file. */
+static void read_type(struct export_fixture *fixture, const struct job *job, enum resource_type type,
+                      enum job_set set, struct buffer *target)
+{
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (job->files[i].type == type && job->files[i].set == set && job->files[i].count)
+            export_fixture_read(fixture, job->id, &job->files[i], target);
+    }
+}
+
+static void read_all_gzip(struct export_fixture *fixture, const struct job *job, struct buffer *target)
+{
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (job->files[i].count)
+            export_fixture_read_gzip(fixture, job->id, &job->files[i], target);
+    }
+}
+
+static void read_everything(struct export_fixture *fixture, const struct job *job, struct buffer *target)
+{
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (job->files[i].count)
+            export_fixture_read(fixture, job->id, &job->files[i], target);
+    }
+}
+
+static void assert_same(const struct buffer *got, const struct buffer *want)
+{
+    assert_int_equal(got->size, want->size);
+    assert_memory_equal(got->data, want->data, want->size);
+}
+
+static bool bucket_has_token(struct export_fixture *fixture, uint32_t aco, const char *endpoint)
+{
+    char bucket[EXPORT_BUCKET_SIZE];
+    export_bucket_name(bucket, aco, endpoint);
+    return limiter_has(fixture->service.limiter, LIMITER_JOB, slice_from_text(bucket), NULL);
+}
+
+static void await_token(struct export_fixture *fixture, uint32_t aco, const char *endpoint)
+{
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (!bucket_has_token(fixture, aco, endpoint))
+        export_fixture_wait(deadline_us, "the job's token is given back");
+}
+
+static void await_no_files(struct export_fixture *fixture, uint64_t job_id)
+{
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (export_fixture_count_names(fixture, job_id) >= 0)
+        export_fixture_wait(deadline_us, "the job's files are removed");
+}
+
+/* ---- what is in an export ---- */
+
+static void export_holds_what_the_aco_may_see_and_nothing_else(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t mine = store_fixture_add_aco(&fixture.store, "A9994");
+    uint32_t other = store_fixture_add_aco(&fixture.store, "A9995");
+    load_aco(&fixture, mine, "A9994", 12, 5);
+    load_aco(&fixture, other, "A9995", 7, 5);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = mine});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+
+    assert_int_equal(job.file_count, 3);
+    static const enum resource_type order[] = {EOB, COVERAGE, PATIENT};
+    static const unsigned counts[] = {60, 12, 12};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(job.files[i].type, order[i]);
+        assert_int_equal(job.files[i].set, JOB_SET_ALL);
+        assert_int_equal(job.files[i].count, counts[i]);
+        buffer_reset(&lines);
+        export_fixture_read(&fixture, id, &job.files[i], &lines);
+        assert_int_equal(count_lines(&lines), counts[i]);
+        assert_false(contains(&lines, "A9995"));
+        for (unsigned k = 0; k < 12; k++) {
+            char mark[40];
+            snprintf(mark, sizeof mark, "\"mark\":\"A9994/A9994-b%03u\"", k);
+            assert_true(contains(&lines, mark));
+        }
+    }
+    assert_int_equal(export_fixture_count_names(&fixture, id), 6); /* three files, three indexes */
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+static void types_come_in_the_order_of_the_request(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 2, 2);
+    export_fixture_start(&fixture);
+    static const enum resource_type types[] = {PATIENT, EOB};
+    uint64_t id = export_fixture_request(
+        &fixture, &(struct export_request){.aco = aco, .types = types, .type_count = 2});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    assert_int_equal(job.file_count, 2);
+    assert_int_equal(job.files[0].type, PATIENT);
+    assert_int_equal(job.files[1].type, EOB);
+    export_fixture_close(&fixture);
+}
+
+static void export_of_nothing_completes_without_files(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    assert_int_equal(job.file_count, 0);
+    await_token(&fixture, aco, "Patient");
+    export_fixture_close(&fixture);
+}
+
+static void since_bounds_the_resources(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    int64_t since_us;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 5, 4);
+    struct export_load later = {.aco = aco,
+                                .aco_id = "A9994",
+                                .beneficiary = "A9994-b003",
+                                .type = EOB,
+                                .first = 100,
+                                .count = 3,
+                                .last_updated = "2021-06-01T00:00:00.000+00:00"};
+    export_fixture_load(&fixture, &later);
+    export_fixture_start(&fixture);
+    assert_int_equal(instant_parse(SLICE_LITERAL("2021-01-01T00:00:00.000+00:00"), &since_us, NULL),
+                     STATUS_OK);
+    uint64_t id =
+        export_fixture_request(&fixture, &(struct export_request){.aco = aco, .since_us = since_us});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_everything(&fixture, &job, &lines); /* strictly later */
+    assert_int_equal(count_lines(&lines), 3);
+    assert_true(contains(&lines, "A9994-b003-000100"));
+    await_token(&fixture, aco, "Patient");
+
+    buffer_reset(&lines);
+    id = export_fixture_request(&fixture, &(struct export_request){.aco = aco, .since_us = since_us - 1});
+    job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_everything(&fixture, &job, &lines);
+    assert_int_equal(count_lines(&lines), 5 * 6 + 3);
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+static void group_separates_new_beneficiaries_and_gives_them_in_full(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 3, 2);
+    export_fixture_start(&fixture);
+    uint64_t first =
+        export_fixture_request(&fixture, &(struct export_request){.aco = aco, .endpoint = "Group/all"});
+    int64_t since_us = export_fixture_await(&fixture, first, JOB_STATE_COMPLETED).transaction_time_us;
+    await_token(&fixture, aco, "Group/all");
+
+    /* One who was there gets a claim with an old date, one with old claims joins. */
+    struct export_load load = {.aco = aco,
+                               .aco_id = "A9994",
+                               .beneficiary = "A9994-b001",
+                               .type = EOB,
+                               .first = 50,
+                               .count = 1,
+                               .last_updated = "2021-01-01T00:00:00.000+00:00"};
+    export_fixture_load(&fixture, &load);
+    load.beneficiary = "A9994-a-new-one";
+    load.first = 0;
+    load.count = 4;
+    export_fixture_load(&fixture, &load);
+
+    uint64_t second = export_fixture_request(
+        &fixture, &(struct export_request){
+                      .aco = aco, .endpoint = "Group/all", .since_us = since_us, .separates_new = true});
+    struct job job = export_fixture_await(&fixture, second, JOB_STATE_COMPLETED);
+    assert_int_equal(job.file_count, 2);
+    assert_int_equal(job.files[0].set, JOB_SET_EXISTING);
+    assert_int_equal(job.files[1].set, JOB_SET_NEW);
+    read_type(&fixture, &job, EOB, JOB_SET_EXISTING, &lines);
+    assert_int_equal(count_lines(&lines), 1);
+    assert_true(contains(&lines, "A9994-b001-000050"));
+    buffer_reset(&lines);
+    read_type(&fixture, &job, EOB, JOB_SET_NEW, &lines);
+    assert_int_equal(count_lines(&lines), 4);
+    assert_true(contains(&lines, "A9994/A9994-a-new-one"));
+    await_token(&fixture, aco, "Group/all");
+
+    /* Once more from there: nothing twice. */
+    buffer_reset(&lines);
+    uint64_t third = export_fixture_request(
+        &fixture,
+        &(struct export_request){
+            .aco = aco, .endpoint = "Group/all", .since_us = job.transaction_time_us, .separates_new = true});
+    job = export_fixture_await(&fixture, third, JOB_STATE_COMPLETED);
+    read_everything(&fixture, &job, &lines);
+    assert_int_equal(lines.size, 0);
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+static void nothing_newer_than_the_kickoff_appears(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 3, 2);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    load_aco(&fixture, aco, "A9994", 6, 4); /* more claims, more beneficiaries */
+    export_fixture_start(&fixture);
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_everything(&fixture, &job, &lines);
+    assert_int_equal(count_lines(&lines), 3 * 4);
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+/* ---- files ---- */
+
+static void files_are_cut_between_beneficiaries(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer whole = BUFFER_INIT, parts = BUFFER_INIT, part = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 20, 6);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_type(&fixture, &job, EOB, JOB_SET_ALL, &whole);
+    export_fixture_stop(&fixture);
+
+    fixture.options.file_bytes_max = 8000; /* about four beneficiaries' claims */
+    export_fixture_start(&fixture);
+    id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    assert_true(job.file_count > 5);
+    for (size_t i = 0; i < job.file_count && job.files[i].type == EOB; i++) {
+        buffer_reset(&part);
+        export_fixture_read(&fixture, id, &job.files[i], &part);
+        assert_true(part.size <= 8000);
+        assert_int_equal(count_lines(&part) % 6, 0); /* no beneficiary stands in two files */
+        buffer_append_slice(&parts, buffer_slice(&part));
+    }
+    assert_same(&parts, &whole);
+    buffer_release(&whole);
+    buffer_release(&parts);
+    buffer_release(&part);
+    export_fixture_close(&fixture);
+}
+
+static void two_exports_of_one_view_have_the_same_bytes(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer first = BUFFER_INIT, second = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    fixture.options.file_bytes_max = 6000;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 15, 5);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_all_gzip(&fixture, &job, &first);
+    export_fixture_stop(&fixture);
+    fixture.options.slice_us = 1; /* each slice one beneficiary */
+    fixture.options.workers = 5;
+    export_fixture_start(&fixture);
+    id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_all_gzip(&fixture, &job, &second);
+    assert_same(&second, &first);
+    buffer_release(&first);
+    buffer_release(&second);
+    export_fixture_close(&fixture);
+}
+
+static bool some_file_is_done(const struct job *job)
+{
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (job->files[i].done)
+            return true;
+    }
+    return false;
+}
+
+static void interrupted_export_goes_on_to_the_same_bytes(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer undisturbed = BUFFER_INIT, interrupted = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    fixture.options.file_bytes_max = 3000;
+    fixture.options.slice_us = 1;
+    fixture.options.workers = 1;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 25, 4);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    uint64_t twin =
+        export_fixture_request(&fixture, &(struct export_request){.aco = aco, .endpoint = "Group/all"});
+    char kept_uuid[37] = "";
+    for (unsigned restarts = 0;; restarts++) {
+        export_fixture_start(&fixture);
+        if (restarts == 0) {
+            /* Later data must not change what an interrupted job gives. */
+            load_aco(&fixture, aco, "A9994", 30, 6);
+        }
+        struct job job = export_fixture_job(&fixture, id);
+        assert_false(bucket_has_token(&fixture, aco, "Patient") && job_state_is_active(job.state) &&
+                     restarts == 1);
+        int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+        while (restarts < 3 && !some_file_is_done(&job) && job_state_is_active(job.state)) {
+            export_fixture_wait(deadline_us, "a file is done");
+            job = export_fixture_job(&fixture, id);
+        }
+        if (restarts == 0)
+            memcpy(kept_uuid, job.files[0].uuid, sizeof kept_uuid);
+        if (restarts >= 3) {
+            export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+            export_fixture_await(&fixture, twin, JOB_STATE_COMPLETED);
+            break;
+        }
+        export_fixture_stop(&fixture);
+        store_fixture_reopen(&fixture.store);
+    }
+    struct job job = export_fixture_job(&fixture, id), other = export_fixture_job(&fixture, twin);
+    assert_string_equal(job.files[0].uuid, kept_uuid); /* finished files are kept */
+    read_all_gzip(&fixture, &job, &interrupted);
+    read_all_gzip(&fixture, &other, &undisturbed);
+    assert_same(&interrupted, &undisturbed);
+    buffer_release(&undisturbed);
+    buffer_release(&interrupted);
+    export_fixture_close(&fixture);
+}
+
+static void small_job_is_not_stuck_behind_a_large_one(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    fixture.options.workers = 1;
+    uint32_t large = store_fixture_add_aco(&fixture.store, "A9994");
+    uint32_t small = store_fixture_add_aco(&fixture.store, "A9995");
+    load_aco(&fixture, large, "A9994", 60, 3);
+    load_aco(&fixture, small, "A9995", 2, 3);
+    uint64_t large_id = export_fixture_request(&fixture, &(struct export_request){.aco = large});
+    uint64_t small_id = export_fixture_request(&fixture, &(struct export_request){.aco = small});
+    export_fixture_start(&fixture);
+    struct job large_job = export_fixture_await(&fixture, large_id, JOB_STATE_COMPLETED);
+    struct job small_job = export_fixture_await(&fixture, small_id, JOB_STATE_COMPLETED);
+    assert_true(small_job.updated_us < large_job.updated_us);
+    export_fixture_close(&fixture);
+}
+
+static void progress_never_falls_and_is_not_100_while_active(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    unsigned last = 0, seen = 0;
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    fixture.options.file_bytes_max = 3000;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 40, 3);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    struct exports_progress progress;
+    while (exports_progress(fixture.service.exports, id, &progress) == STATUS_OK) {
+        assert_true(progress.percent >= last);
+        assert_true(progress.percent <= 99);
+        assert_in_range(progress.seconds_left, 1, 120);
+        seen += progress.percent > last;
+        last = progress.percent;
+        assert_true(clock_monotonic_us() < deadline_us);
+    }
+    assert_true(seen > 2);
+    export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    export_fixture_close(&fixture);
+}
+
+/* ---- ends ---- */
+
+static void delete_stops_a_running_job_and_frees_the_endpoint_at_once(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct error error = {0};
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    fixture.options.file_bytes_max = 2000;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 30, 3);
+    export_fixture_start(&fixture);
+    for (int round = 0; round < 5; round++) {
+        uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+        int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+        for (struct job job = export_fixture_job(&fixture, id);
+             round > 1 && job_state_is_active(job.state) && !some_file_is_done(&job);
+             job = export_fixture_job(&fixture, id))
+            export_fixture_wait(deadline_us, "a file is done");
+        struct job_change change;
+        job_change_init(&change, JOB_CHANGE_DELETE, id);
+        change.aco = aco;
+        assert_int_equal(writer_call(fixture.store.writer, &change.request, &error), STATUS_OK);
+        exports_cancel(fixture.service.exports, id);
+        if (job_state_is_active(change.ret_before))
+            assert_true(bucket_has_token(&fixture, aco, "Patient"));
+        else
+            await_token(&fixture, aco, "Patient");
+        await_no_files(&fixture, id);
+        assert_int_equal(export_fixture_job(&fixture, id).state, JOB_STATE_CANCELLED);
+    }
+    export_fixture_close(&fixture);
+}
+
+static void cancel_by_somebody_else_ends_the_job(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct error error = {0};
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 3, 3);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    struct job_change change;
+    job_change_init(&change, JOB_CHANGE_DELETE, id);
+    assert_int_equal(writer_call(fixture.store.writer, &change.request, &error), STATUS_OK);
+    export_fixture_start(&fixture);
+    char bucket[EXPORT_BUCKET_SIZE];
+    export_bucket_name(bucket, aco, "Patient");
+    assert_true(limiter_take(fixture.service.limiter, LIMITER_JOB, slice_from_text(bucket), NULL));
+    exports_wake(fixture.service.exports, id, aco, "Patient"); /* too late: it is cancelled */
+    await_token(&fixture, aco, "Patient");
+    export_fixture_close(&fixture);
+}
+
+static void full_disk_fails_the_job_and_leaves_nothing(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    fixture.options.disk_reserve_bytes = UINT64_MAX;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 3, 3);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    export_fixture_await(&fixture, id, JOB_STATE_FAILED);
+    await_token(&fixture, aco, "Patient");
+    await_no_files(&fixture, id);
+    export_fixture_close(&fixture);
+}
+
+static void ignored_parameters_stand_in_the_error_file(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 1, 1);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(
+        &fixture, &(struct export_request){.aco = aco, .warnings = "_elements\n_typeFilter"});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    assert_int_equal(job.file_count, 4);
+    assert_int_equal(job.files[3].set, JOB_SET_ERROR);
+    assert_int_equal(job.files[3].count, 2);
+    export_fixture_read(&fixture, id, &job.files[3], &lines);
+    assert_int_equal(count_lines(&lines), 2);
+    assert_true(contains(&lines, "\"severity\":\"warning\",\"code\":\"not-supported\""));
+    assert_true(contains(&lines, "this server does not support the _elements parameter."));
+    assert_true(contains(&lines, "this server does not support the _typeFilter parameter."));
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+/* Overwrites one segment's value with bytes that are none. */
+static void damage_segment(struct export_fixture *fixture, enum resource_type type, const char *beneficiary)
+{
+    struct engine_txn *txn = store_fixture_read(&fixture->store);
+    struct engine_cursor *cursor;
+    struct slice key, value;
+    struct error error = {0};
+    struct buffer copy = BUFFER_INIT;
+    assert_int_equal(engine_cursor_open(txn, TABLE_SEGMENT + (unsigned)type, &cursor, &error), STATUS_OK);
+    engine_seek(cursor, slice_make(NULL, 0), slice_make(NULL, 0));
+    while (engine_next(cursor, &key, &value, &error) == STATUS_OK) {
+        if (memmem(key.data, key.size, beneficiary, strlen(beneficiary)))
+            buffer_append_slice(&copy, key);
+    }
+    engine_cursor_close(cursor);
+    engine_end(txn);
+    assert_true(copy.size > 0);
+    store_fixture_put(&fixture->store, TABLE_SEGMENT + (unsigned)type, buffer_slice(&copy),
+                      SLICE_LITERAL("this is no segment"));
+    buffer_release(&copy);
+}
+
+static void damaged_segment_costs_only_itself(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    fixture.options.file_bytes_max = 3000;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 8, 3);
+    damage_segment(&fixture, EOB, "A9994-b002");
+    damage_segment(&fixture, EOB, "A9994-b006");
+    damage_segment(&fixture, PATIENT, "A9994-b006");
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    read_type(&fixture, &job, EOB, JOB_SET_ALL, &lines);
+    assert_int_equal(count_lines(&lines), 6 * 3);
+    const struct job_file *error_file = &job.files[job.file_count - 1];
+    assert_int_equal(error_file->set, JOB_SET_ERROR);
+    assert_int_equal(error_file->count, 3);
+    buffer_reset(&lines);
+    export_fixture_read(&fixture, id, error_file, &lines);
+    assert_true(contains(&lines, "Some ExplanationOfBenefit resources of beneficiary A9994-b002 cannot"));
+    assert_true(contains(&lines, "Some ExplanationOfBenefit resources of beneficiary A9994-b006 cannot"));
+    assert_true(contains(&lines, "Some Patient resources of beneficiary A9994-b006 cannot"));
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+/* ---- start and expiry ---- */
+
+static void put_file(struct export_fixture *fixture, const char *name)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/jobs/%s", fixture->store.dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void start_sweeps_what_no_job_names(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    char name[600];
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 2, 2);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco, .warnings = "_x"});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    export_fixture_stop(&fixture);
+    snprintf(name, sizeof name, "%" PRIu64 "/left.ndjson.gz.part", id);
+    put_file(&fixture, name);
+    snprintf(name, sizeof name, "%" PRIu64 "/%s.errors", id, job.files[0].uuid);
+    put_file(&fixture, name);
+    snprintf(name, sizeof name, "%s/jobs/777", fixture.store.dir);
+    assert_int_equal(mkdir(name, 0700), 0);
+    put_file(&fixture, "777/00000000-0000-4000-8000-000000000000.ndjson.gz");
+    put_file(&fixture, "readme"); /* not ours */
+    store_fixture_reopen(&fixture.store);
+    export_fixture_start(&fixture);
+    assert_int_equal(export_fixture_count_names(&fixture, 777), -1);
+    assert_int_equal(export_fixture_count_names(&fixture, id), 8);
+    read_everything(&fixture, &job, &lines); /* all of them, the error file too */
+    assert_int_equal(count_lines(&lines), 2 * 4 + 1);
+    snprintf(name, sizeof name, "%s/jobs/readme", fixture.store.dir);
+    assert_int_equal(access(name, F_OK), 0);
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+static void files_expire_also_over_a_restart(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 2, 2);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    assert_int_equal(job.expires_us, job.updated_us + fixture.options.keep_us);
+    set_clock(24 * 3600 + 1);
+    struct job archived = export_fixture_await(&fixture, id, JOB_STATE_ARCHIVED);
+    assert_int_equal(archived.expires_us, job.expires_us);
+    assert_true(export_fixture_count_names(&fixture, id) > 0); /* deleted when it becomes Expired */
+    export_fixture_stop(&fixture);
+    store_fixture_reopen(&fixture.store);
+    export_fixture_start(&fixture);
+    assert_true(export_fixture_count_names(&fixture, id) > 0);
+    set_clock(48 * 3600 + 2);
+    export_fixture_await(&fixture, id, JOB_STATE_EXPIRED);
+    await_no_files(&fixture, id);
+    export_fixture_close(&fixture);
+    set_clock(0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(export_holds_what_the_aco_may_see_and_nothing_else),
+        cmocka_unit_test(types_come_in_the_order_of_the_request),
+        cmocka_unit_test(export_of_nothing_completes_without_files),
+        cmocka_unit_test(since_bounds_the_resources),
+        cmocka_unit_test(group_separates_new_beneficiaries_and_gives_them_in_full),
+        cmocka_unit_test(nothing_newer_than_the_kickoff_appears),
+        cmocka_unit_test(files_are_cut_between_beneficiaries),
+        cmocka_unit_test(two_exports_of_one_view_have_the_same_bytes),
+        cmocka_unit_test(interrupted_export_goes_on_to_the_same_bytes),
+        cmocka_unit_test(small_job_is_not_stuck_behind_a_large_one),
+        cmocka_unit_test(progress_never_falls_and_is_not_100_while_active),
+        cmocka_unit_test(delete_stops_a_running_job_and_frees_the_endpoint_at_once),
+        cmocka_unit_test(cancel_by_somebody_else_ends_the_job),
+        cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),
+        cmocka_unit_test(ignored_parameters_stand_in_the_error_file),
+        cmocka_unit_test(damaged_segment_costs_only_itself),
+        cmocka_unit_test(start_sweeps_what_no_job_names),
+        cmocka_unit_test(files_expire_also_over_a_restart),
+    };
+    /* Before the first look at the clock. */
+    char dir[STORE_FIXTURE_PATH_MAX], path[STORE_FIXTURE_PATH_MAX + 8];
+    store_fixture_dir_make(dir);
+    snprintf(path, sizeof path, "%s/clock", dir);
+    setenv("SLUICE_TEST_CLOCK", path, 1);
+    clock_path = path;
+    set_clock(0);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    store_fixture_dir_remove(dir);
+    return failed;
+}
