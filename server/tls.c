@@ -258,9 +258,6 @@ static enum tls_result session_result(struct tls_session *session, int result)
         return TLS_RESULT_WANT_READ;
     case SSL_ERROR_ZERO_RETURN:
         return TLS_RESULT_CLOSED;
-    case SSL_ERROR_SYSCALL:
-        session->is_broken = true;
-        return TLS_RESULT_CLOSED;
     default:
         session->is_broken = true;
         return session->is_ended ? TLS_RESULT_CLOSED : TLS_RESULT_FAILED;
@@ -271,6 +268,7 @@ enum tls_result tls_session_handshake(struct tls_session *session)
 {
     if (session->is_broken)
         return TLS_RESULT_FAILED;
+    CHECK(session->records->size == 0);
     /* OpenSSL's error queue belongs to the thread, and SSL_get_error reads what another session left. */
     ERR_clear_error();
     int done = SSL_do_handshake(session->ssl);
@@ -296,14 +294,16 @@ enum tls_result tls_session_read(struct tls_session *session, void *target, size
 {
     if (session->is_broken)
         return TLS_RESULT_FAILED;
+    CHECK(session->records->size == 0);
     ERR_clear_error();
     int got = SSL_read(session->ssl, target, size < INT_MAX ? (int)size : INT_MAX);
     enum tls_result result = TLS_RESULT_OK;
-    if (got > 0)
+    if (got > 0) {
         *ret_size = (size_t)got;
-    else
+    } else {
         result = session_result(session, got);
-    ERR_clear_error();
+        ERR_clear_error();
+    }
     /* An alert, or the answer to a key update. What the socket does not take goes with the next flush. */
     if (session->records->size) {
         size_t sent;
@@ -320,19 +320,21 @@ bool tls_session_pending(const struct tls_session *session)
 
 enum tls_result tls_session_write(struct tls_session *session, struct slice data)
 {
-    while (data.size) {
-        if (session->is_broken)
-            return TLS_RESULT_FAILED;
+    while (data.size && !session->is_broken) {
         ERR_clear_error();
         int written = SSL_write(session->ssl, data.data, data.size < INT_MAX ? (int)data.size : INT_MAX);
-        if (written <= 0) {
-            ERR_clear_error();
-            session->is_broken = true; /* the transport takes everything: there is nothing to wait for */
-            return TLS_RESULT_FAILED;
+        if (written > 0) {
+            data = slice_skip(data, (size_t)written);
+            continue;
         }
-        data = slice_skip(data, (size_t)written);
+        ERR_clear_error();
+        session->is_broken = true; /* the transport takes everything: there is nothing to wait for */
     }
-    return TLS_RESULT_OK;
+    if (!session->is_broken)
+        return TLS_RESULT_OK;
+    /* Nobody will flush them, and the next session must not send them to its own peer. */
+    buffer_reset(session->records);
+    return TLS_RESULT_FAILED;
 }
 
 /* OK: all of it went. */

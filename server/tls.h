@@ -36,7 +36,8 @@ enum tls_result {
     TLS_RESULT_FAILED  /* a reset, or a violation of the protocol */
 };
 
-/* Borrows fd and `records`, which is empty between any two calls and shared by the sessions of a thread. */
+/* Borrows fd and `records`, which the sessions of a thread share: it is empty but between a session's write
+ * and its flush, which nothing may come between. */
 struct tls_session *tls_session_new(struct tls_context *context, int fd, struct buffer *records);
 /* Closes nothing and sends nothing. */
 void tls_session_free(struct tls_session *session);
@@ -44,7 +45,7 @@ enum tls_result tls_session_handshake(struct tls_session *session);
 enum tls_result tls_session_read(struct tls_session *session, void *target, size_t size, size_t *ret_size);
 /* The session holds input that the socket will not announce any more. */
 bool tls_session_pending(const struct tls_session *session);
-/* OK: all of it is on its way by the next flush. */
+/* OK: all of it goes with the next flush, which must follow. */
 enum tls_result tls_session_write(struct tls_session *session, struct slice data);
 /* Something waits for the socket to take it. */
 bool tls_session_unsent(const struct tls_session *session);
