@@ -305,7 +305,7 @@ static void a_replaced_resource_leaves_the_others_with_their_stamps(void **state
 {
     struct fixture *f = *state;
     for (int i = 0; i < 5; i++) {
-        char id[8], time[32];
+        char id[32], time[32];
         snprintf(id, sizeof id, "e%d", i);
         snprintf(time, sizeof time, "2020-05-0%dT00:00:00Z", i + 1);
         line(f, EOB, id, 1, time);
@@ -382,7 +382,7 @@ static void of_two_beneficiaries_with_one_new_id_one_is_refused(void **state)
 {
     struct fixture *f = *state;
     for (int i = 0; i < 40; i++) {
-        char beneficiary[8];
+        char beneficiary[32];
         snprintf(beneficiary, sizeof beneficiary, "b%d", i);
         load_line(&f->text, EOB, "e", beneficiary, NULL, 1, "2020-06-01T00:00:00Z");
     }
@@ -480,7 +480,7 @@ static void strict_takes_nothing_of_a_file_with_a_bad_line(void **state)
 static void gzip_is_read_and_a_truncated_file_gives_its_good_lines(void **state)
 {
     struct fixture *f = *state;
-    char id[16];
+    char id[32];
     for (int i = 0; i < 2000; i++) {
         snprintf(id, sizeof id, "e%d-%d", i, i * 7919 % 1000);
         line(f, EOB, id, (unsigned)(i * 31337 % 9973), NULL);
@@ -508,7 +508,7 @@ static void a_bundle_gives_its_resources(void **state)
     struct buffer bundle = BUFFER_INIT;
     buffer_append_text(&bundle, "{\n \"resourceType\" : \"Bundle\",\n \"entry\": [");
     for (int i = 0; i < 3; i++) {
-        char id[8];
+        char id[32];
         snprintf(id, sizeof id, "e%d", i);
         buffer_reset(&f->text);
         line(f, EOB, id, 1, NULL);
@@ -543,7 +543,7 @@ static void a_json_file_may_be_one_resource(void **state)
 static void scatter(struct buffer *text, int count)
 {
     for (int i = 0; i < count; i++) {
-        char id[32], beneficiary[16], time[40];
+        char id[32], beneficiary[32], time[40];
         int n = i * 7919 % count;
         snprintf(beneficiary, sizeof beneficiary, "b%d", n % 37);
         snprintf(id, sizeof id, "e%d", n);
@@ -584,7 +584,7 @@ static void a_directory_of_small_files_is_walked(void **state)
     snprintf(folder, sizeof folder, "%s/data", f->load.store.root);
     struct buffer text = BUFFER_INIT;
     for (int i = 0; i < 300; i++) {
-        char id[16];
+        char id[32];
         snprintf(id, sizeof id, "e%d", i);
         buffer_reset(&text);
         load_line(&text, EOB, id, "b", NULL, 1, NULL);
