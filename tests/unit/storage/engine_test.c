@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -751,6 +752,62 @@ static void one_thread_may_hold_many_readers(void **state)
     }
 }
 
+struct watcher {
+    struct fixture *fixture;
+    pthread_t thread;
+    const bool *stop;
+    uint64_t snapshots, wrong;
+};
+
+/* Two keys are always written together: a snapshot in which they differ is none. */
+static void *watch(void *context)
+{
+    struct watcher *watcher = context;
+    uint64_t newest = 0;
+    do {
+        struct engine_txn *txn;
+        struct slice a, b;
+        if (engine_begin_read(watcher->fixture->engine, &txn, NULL) != STATUS_OK) {
+            watcher->wrong++;
+            return NULL;
+        }
+        bool good = engine_get(txn, APPLES, SLICE_LITERAL("n"), &a, NULL) == STATUS_OK &&
+                    engine_get(txn, PEARS, SLICE_LITERAL("n"), &b, NULL) == STATUS_OK && slice_equal(a, b) &&
+                    load_u64_be(a.data) >= newest;
+        if (good)
+            newest = load_u64_be(a.data);
+        watcher->wrong += !good;
+        watcher->snapshots++;
+        engine_end(txn);
+    } while (!__atomic_load_n(watcher->stop, __ATOMIC_ACQUIRE));
+    return NULL;
+}
+
+static void threads_read_whole_snapshots_while_one_writes(void **state)
+{
+    struct fixture *f = *state;
+    bool stop = false;
+    struct watcher watchers[3];
+    for (uint64_t n = 0; n <= 200; n++) {
+        char number[8];
+        store_u64_be(number, n);
+        struct engine_txn *txn = begin_write(f);
+        put(txn, APPLES, SLICE_LITERAL("n"), slice_make(number, sizeof number));
+        put(txn, PEARS, SLICE_LITERAL("n"), slice_make(number, sizeof number));
+        commit(txn);
+        for (int i = 0; n == 0 && i < 3; i++) {
+            watchers[i] = (struct watcher){.fixture = f, .stop = &stop};
+            assert_int_equal(pthread_create(&watchers[i].thread, NULL, watch, &watchers[i]), 0);
+        }
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELEASE);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(watchers[i].thread, NULL);
+        assert_int_equal(watchers[i].wrong, 0);
+        assert_true(watchers[i].snapshots > 0);
+    }
+}
+
 static void readers_over_their_bound_are_busy(void **state)
 {
     struct fixture *f = *state;
@@ -1322,6 +1379,7 @@ int main(void)
         TEST(ended_transaction_leaves_nothing),
         TEST(reader_sees_the_store_as_it_began),
         TEST(one_thread_may_hold_many_readers),
+        TEST(threads_read_whole_snapshots_while_one_writes),
         TEST(readers_over_their_bound_are_busy),
         TEST(random_work_agrees_with_a_sorted_model),
         TEST(a_flipped_bit_in_a_value_is_reported_and_costs_only_itself),
