@@ -8,6 +8,8 @@
 #include "server/io_workers.h"
 #include "server/limiter.h"
 #include "server/log.h"
+#include "storage/resources.h"
+#include "storage/writer.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -21,6 +23,7 @@
 #define EXPORT_SPARE_ENCODERS   16
 #define EXPORT_ACTIVE_MAX       1000000 /* jobs taken up at a start */
 #define EXPORT_SECONDS_LEFT_MAX 120
+#define EXPORT_COLLECT_MAX      256 /* superseded segments deleted in one commit */
 
 struct exports {
     struct service *service;
@@ -308,6 +311,20 @@ static void log_failed_slice(const struct export_run *run, const struct slice_re
     log_end(&line);
 }
 
+/* Versions that were superseded while a job needed them can go once none does. */
+static void collect_superseded(struct exports *exports)
+{
+    struct resources_collect collect;
+    struct error error;
+    do {
+        resources_collect_init(&collect, EXPORT_COLLECT_MAX);
+        if (writer_call(exports->service->writer, &collect.request, &error) != STATUS_OK) {
+            log_event(LOG_LEVEL_ERROR, "superseded versions kept", "%s", error.text);
+            return;
+        }
+    } while (collect.ret_more);
+}
+
 static void dispose(struct exports *exports, struct export_run *run)
 {
     uint64_t id = run->id;
@@ -315,6 +332,7 @@ static void dispose(struct exports *exports, struct export_run *run)
     export_run_free(run);
     if (!keeps_files)
         expiry_remove(exports->expiry, id);
+    collect_superseded(exports);
 }
 
 /* Until there may be something to do; a run that is to be tried again later bounds it. */
@@ -527,6 +545,8 @@ enum status exports_open(struct service *service, const struct exports_options *
                                   error);
     if (status == STATUS_OK)
         status = take_up(exports, error);
+    if (status == STATUS_OK)
+        collect_superseded(exports); /* of jobs that ended just before an earlier process did */
     if (status == STATUS_OK)
         status = start_threads(exports, error);
     if (status != STATUS_OK) {
