@@ -15,12 +15,14 @@ enum status interval_row_parse(struct slice value, struct interval_row *row, str
     size_t count = reader_u16(&reader);
     if (reader.failed || kind != INTERVAL_KIND || version != INTERVAL_VERSION || count > INTERVALS_MAX)
         return error_set(error, STATUS_CORRUPT, "a row of intervals is malformed");
-    for (size_t i = 0; i < count; i++)
-        row->items[i] = (struct interval){.start_us = reader_i64(&reader),
-                                          .end_us = reader_i64(&reader),
-                                          .birth = reader_u64(&reader),
-                                          .death = reader_u64(&reader),
-                                          .home = reader_u32(&reader)};
+    for (size_t i = 0; i < count; i++) {
+        struct interval *item = &row->items[i];
+        item->start_us = reader_i64(&reader);
+        item->end_us = reader_i64(&reader);
+        item->birth = reader_u64(&reader);
+        item->death = reader_u64(&reader);
+        item->home = reader_u32(&reader);
+    }
     if (!reader_done(&reader))
         return error_set(error, STATUS_CORRUPT, "a row of intervals has a wrong size");
     row->count = count;

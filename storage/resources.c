@@ -174,9 +174,11 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
     delta.mbis = reader_slices(&reader, arena, &delta.mbi_count);
     delta.superseded_count = reader_count(&reader, 18);
     struct segment_name *superseded = arena_alloc(arena, delta.superseded_count * sizeof *superseded);
-    for (size_t i = 0; i < delta.superseded_count; i++)
-        superseded[i] = (struct segment_name){
-            .newest_us = reader_i64(&reader), .birth = reader_u64(&reader), .ordinal = reader_u16(&reader)};
+    for (size_t i = 0; i < delta.superseded_count; i++) {
+        superseded[i].newest_us = reader_i64(&reader);
+        superseded[i].birth = reader_u64(&reader);
+        superseded[i].ordinal = reader_u16(&reader);
+    }
     delta.superseded = superseded;
     delta.segments = reader_slices(&reader, arena, &delta.segment_count);
     delta.ids = reader_slices(&reader, arena, &delta.id_count);

@@ -248,7 +248,9 @@ enum status store_clock_read(struct engine_txn *txn, struct store_clock *ret_clo
     if (status != STATUS_OK)
         return status;
     struct reader reader = reader_make(value);
-    struct store_clock clock = {.sequence = reader_u64(&reader), .instant_us = reader_i64(&reader)};
+    struct store_clock clock;
+    clock.sequence = reader_u64(&reader);
+    clock.instant_us = reader_i64(&reader);
     if (!reader_done(&reader))
         return error_set(error, STATUS_CORRUPT, "the store's clock has %zu bytes", value.size);
     *ret_clock = clock;
