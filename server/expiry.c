@@ -282,6 +282,8 @@ static bool sweep_keeps_file(void *context, const char *name)
     if (!sweep->is_readable)
         return true;
     bool active = job_state_is_active(sweep->job.state);
+    if (active && strcmp(name, JOB_PROGRESS_NAME) == 0)
+        return true;
     for (size_t i = 0; i < sweep->job.file_count; i++) {
         const struct job_file *file = &sweep->job.files[i];
         bool is_error = file->set == JOB_SET_ERROR;

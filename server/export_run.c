@@ -7,8 +7,11 @@
 #include "server/job_files.h"
 #include "server/log.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct export_run *export_run_new(uint64_t id, uint32_t aco, const char *endpoint)
 {
@@ -16,6 +19,7 @@ struct export_run *export_run_new(uint64_t id, uint32_t aco, const char *endpoin
     run->id = id;
     run->woken_us = clock_monotonic_us();
     export_bucket_name(run->bucket, aco, endpoint);
+    run->progress_fd = -1;
     arena_init(&run->arena);
     return run;
 }
@@ -27,6 +31,8 @@ void export_run_free(struct export_run *run)
     for (size_t i = 0; run->files && i < run->job.file_count; i++)
         export_file_free(run->files[i].file);
     mem_free(run->files);
+    if (run->progress_fd >= 0)
+        close(run->progress_fd);
     export_plan_free(run->plan);
     arena_release(&run->arena);
     mem_free(run);
@@ -85,6 +91,31 @@ static enum status store_plan(struct export_run *run, const struct run_context *
     return STATUS_OK;
 }
 
+static void progress_path(const struct export_run *run, const char *dir, struct buffer *target)
+{
+    export_path(target, dir, run->id, JOB_PROGRESS_NAME, "");
+}
+
+unsigned export_run_open_progress(struct export_run *run, const char *dir, bool create)
+{
+    struct stat stat;
+    struct buffer path = BUFFER_INIT;
+    progress_path(run, dir, &path);
+    if (run->progress_fd < 0)
+        run->progress_fd = open(buffer_text(&path), O_WRONLY | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+    buffer_release(&path);
+    if (run->progress_fd < 0 || fstat(run->progress_fd, &stat) != 0)
+        return 0;
+    return stat.st_size < 99 ? (unsigned)stat.st_size : 99;
+}
+
+void export_run_keep_percent(const struct export_run *run, unsigned percent)
+{
+    /* The size says it, so that it only grows, whichever worker comes first. */
+    if (run->progress_fd >= 0 && percent > 0 && pwrite(run->progress_fd, "", 1, (off_t)percent - 1) != 1)
+        return; /* as if there were none */
+}
+
 enum status export_run_plan(struct export_run *run, const struct run_context *context, bool *ret_done,
                             struct run_times *times, struct error *error)
 {
@@ -107,8 +138,10 @@ enum status export_run_plan(struct export_run *run, const struct run_context *co
     times->plan_us += clock_monotonic_us() - begin_us;
     if (status == STATUS_OK && done && !run->job.planned)
         status = store_plan(run, context, times, error);
-    if (status == STATUS_OK && done)
+    if (status == STATUS_OK && done) {
         run->files = mem_new_array(struct run_file, run->job.file_count);
+        export_run_open_progress(run, store_dir(context->service->store), true);
+    }
     *ret_done = done;
     return status;
 }
@@ -183,8 +216,15 @@ enum status export_run_complete(struct export_run *run, const struct run_context
     change.files = &error_file;
     change.file_count = error_file.count ? 1 : 0;
     change.request.urgent = true;
-    return commit(context, &change, "export.complete.before-commit", "export.complete.after-commit", times,
-                  error);
+    status = commit(context, &change, "export.complete.before-commit", "export.complete.after-commit", times,
+                    error);
+    if (status == STATUS_OK) {
+        struct buffer path = BUFFER_INIT;
+        progress_path(run, store_dir(context->service->store), &path);
+        unlink(buffer_text(&path)); /* else the next start does it */
+        buffer_release(&path);
+    }
+    return status;
 }
 
 enum status export_run_fail(struct export_run *run, const struct run_context *context, struct error *error)

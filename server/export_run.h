@@ -53,7 +53,7 @@ struct export_run {
     uint64_t planned_bytes, done_bytes;
     int64_t files_begun_us;     /* when the first file was begun, */
     uint64_t files_begun_bytes; /* and what had been done before */
-    unsigned percent;           /* highest that was told */
+    unsigned percent;           /* of progress, as it may be told */
     size_t first_file;          /* none before it waits */
     struct run_times times;
     int64_t begun_us;
@@ -65,6 +65,7 @@ struct export_run {
     char aco_id[ACO_ID_MAX + 1];
     struct export_plan *plan;
     struct run_file *files; /* job.file_count */
+    int progress_fd;        /* of the job's progress; -1: not open */
 };
 
 struct run_context {
@@ -76,12 +77,18 @@ struct export_run *export_run_new(uint64_t id, uint32_t aco, const char *endpoin
 /* Closes its files; unfinished ones are removed. Encoders must have been taken back. */
 void export_run_free(struct export_run *run);
 
+/* Opens what keeps the percentage that was told; gives what an earlier process told, 0 if none did. Without
+ * it the percentage may fall over a restart, and nothing else. */
+unsigned export_run_open_progress(struct export_run *run, const char *dir, bool create);
 /* Reads the record, then plans; *ret_done: the plan is stored (or was already). */
 NODISCARD enum status export_run_plan(struct export_run *run, const struct run_context *context,
                                       bool *ret_done, struct run_times *times, struct error *error);
 /* Writes a slice of one file, and at its end makes it durable and records it. */
 NODISCARD enum status export_run_file(struct export_run *run, size_t index, const struct run_context *context,
                                       bool *ret_done, struct run_times *times, struct error *error);
+/* Keeps a percentage that is about to be told, so that a later process does not tell a lower one. It outlives
+ * the process, not a power cut: who polled before that has other worries. */
+void export_run_keep_percent(const struct export_run *run, unsigned percent);
 NODISCARD enum status export_run_complete(struct export_run *run, const struct run_context *context,
                                           struct run_times *times, struct error *error);
 NODISCARD enum status export_run_fail(struct export_run *run, const struct run_context *context,

@@ -223,7 +223,32 @@ static void settle_file(struct exports *exports, struct export_run *run, size_t 
 static bool run_files_are_done(struct export_run *run)
 {
     size_t index;
-    return run->workers == 0 && !run_next_file(run, &index) && run->first_file == run->job.file_count;
+    return !run_next_file(run, &index) && run->first_file == run->job.file_count;
+}
+
+static unsigned percent_done(const struct export_run *run)
+{
+    if (run->phase == RUN_PHASE_PLAN)
+        return 0;
+    if (run->done_bytes >= run->planned_bytes)
+        return 99; /* 100 is Completed */
+    double percent = (double)run->done_bytes * 100 / (double)run->planned_bytes;
+    return percent < 99 ? (unsigned)percent : 99;
+}
+
+/* Gives the lock away for a moment; the worker counts as being in the run meanwhile. */
+static void publish_percent(struct exports *exports, struct export_run *run)
+{
+    unsigned percent = percent_done(run);
+    if (percent <= run->percent || run->ended || run->cancelled)
+        return;
+    run->workers++;
+    pthread_mutex_unlock(&exports->lock);
+    export_run_keep_percent(run, percent);
+    pthread_mutex_lock(&exports->lock);
+    run->workers--;
+    if (percent > run->percent)
+        run->percent = percent;
 }
 
 static void settle_failure(struct export_run *run, enum run_phase phase, const struct slice_result *result)
@@ -378,6 +403,7 @@ static void *worker_main(void *argument)
         log_failed_slice(slice.run, &result);
         pthread_mutex_lock(&exports->lock);
         settle(exports, &slice, &result);
+        publish_percent(exports, slice.run);
         pthread_cond_broadcast(&exports->work);
     }
     pthread_mutex_unlock(&exports->lock);
@@ -431,15 +457,6 @@ enum status exports_progress(struct exports *exports, uint64_t job_id, struct ex
     pthread_mutex_lock(&exports->lock);
     struct export_run *run = run_find(exports, job_id);
     if (run) {
-        unsigned percent = 0;
-        if (run->phase == RUN_PHASE_COMPLETE)
-            percent = 99;
-        else if (run->planned_bytes)
-            percent = (unsigned)((double)run->done_bytes * 100 / (double)run->planned_bytes);
-        if (percent > 99)
-            percent = 99;
-        if (percent > run->percent)
-            run->percent = percent;
         *ret_progress = (struct exports_progress){run->percent, seconds_left(run, clock_monotonic_us())};
     }
     pthread_mutex_unlock(&exports->lock);
@@ -498,6 +515,7 @@ static enum status take_up(struct exports *exports, struct error *error)
         if (status != STATUS_OK)
             break;
         struct export_run *run = export_run_new(job.id, job.aco, job.endpoint);
+        run->percent = export_run_open_progress(run, store_dir(exports->service->store), false);
         limiter_take(exports->service->limiter, LIMITER_JOB, slice_from_text(run->bucket), NULL);
         run_add(exports, run);
         struct log_line line = log_begin(LOG_LEVEL_INFO, "job taken up");

@@ -5,9 +5,10 @@
  *   <uuid>.errors            NDJSON of OperationOutcomes: what of it could not be read
  *   <uuid>-error.ndjson.gz   the job's error file           <uuid>-error.index    its index
  *   *.part                   any of these while it is being written
+ *   progress                 while it is active: has as many bytes as percent were told
  *
- * A file appears under its name only when it is complete and fsynced; the job's record decides whether it
- * counts.
+ * Any other file appears under its name only when it is complete and fsynced; the job's record decides
+ * whether it counts.
  *
  * Threading: any thread that may block; a job's folder belongs to one at a time.
  */
@@ -24,6 +25,7 @@
 #define JOB_ERROR_SUFFIX       "-error.ndjson.gz"
 #define JOB_ERROR_INDEX_SUFFIX "-error.index"
 #define JOB_FILE_PART_SUFFIX   ".part"
+#define JOB_PROGRESS_NAME      "progress"
 
 /* "DIR/jobs/<id>/<uuid><suffix>", appended. */
 void export_path(struct buffer *target, const char *dir, uint64_t job_id, const char *uuid,

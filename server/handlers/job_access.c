@@ -8,9 +8,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A number as this server writes it: no sign, no leading zero. */
-static bool parse_job_id(struct slice text, uint64_t *ret_id)
+bool job_id_of_call(const struct route_call *call, uint64_t *ret_id)
 {
+    struct slice text = call->parameters[0];
     uint64_t id = 0;
     if (text.size == 0 || text.size > 19 || text.data[0] == '0')
         return false;
@@ -47,7 +47,7 @@ bool job_of_call(struct exchange *exchange, const struct route_call *call, struc
     struct engine_txn *txn;
     struct error error;
     uint64_t id;
-    if (!parse_job_id(call->parameters[0], &id)) {
+    if (!job_id_of_call(call, &id)) {
         fail_job_unknown(exchange);
         return false;
     }

@@ -10,6 +10,8 @@
 #include "server/router.h"
 #include "storage/jobs.h"
 
+/* The id that stands in the path: a number as this server writes it, without sign and leading zero. */
+bool job_id_of_call(const struct route_call *call, uint64_t *ret_id);
 /* The job with its state as of now, in the exchange's arena; or false, and it has been answered. */
 bool job_of_call(struct exchange *exchange, const struct route_call *call, struct job *ret_job);
 

@@ -16,17 +16,15 @@
 
 /* ---- GET /api/v1/jobs/{job} ---- */
 
-static void send_progress(struct exchange *exchange, const struct job *job)
+static void send_progress(struct exchange *exchange, const struct job *job,
+                          const struct exports_progress *progress)
 {
-    struct exports_progress progress;
-    if (exports_progress(exchange_service(exchange)->exports, job->id, &progress) != STATUS_OK)
-        progress = (struct exports_progress){.percent = 0, .seconds_left = 1}; /* it ends just now */
     if (job->state == JOB_STATE_PENDING)
         reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
     else
         reply_fieldf(&exchange->reply, "X-Progress", "%s (%u%%)", job_state_name(job->state),
-                     progress.percent);
-    reply_fieldf(&exchange->reply, "Retry-After", "%u", progress.seconds_left);
+                     progress->percent);
+    reply_fieldf(&exchange->reply, "Retry-After", "%u", progress->seconds_left);
     exchange->reply.status = 202;
     exchange_send(exchange);
 }
@@ -80,12 +78,18 @@ static void send_manifest(struct exchange *exchange, const struct job *job)
 void handle_job_status(struct exchange *exchange, const struct route_call *call)
 {
     struct job job;
+    struct exports_progress progress;
+    uint64_t id;
+    /* Before the record: a job that ends in between is then seen as ended, not as one without progress. */
+    if (!job_id_of_call(call, &id) ||
+        exports_progress(exchange_service(exchange)->exports, id, &progress) != STATUS_OK)
+        progress = (struct exports_progress){.percent = 0, .seconds_left = 1};
     if (!job_of_call(exchange, call, &job))
         return;
     switch (job.state) {
     case JOB_STATE_PENDING:
     case JOB_STATE_IN_PROGRESS:
-        return send_progress(exchange, &job);
+        return send_progress(exchange, &job, &progress);
     case JOB_STATE_COMPLETED:
         return send_manifest(exchange, &job);
     case JOB_STATE_ARCHIVED:

@@ -477,6 +477,32 @@ static void progress_never_falls_and_is_not_100_while_active(void **state)
     export_fixture_close(&fixture);
 }
 
+static void progress_does_not_fall_over_a_restart(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct exports_progress progress = {.percent = 0}, after;
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 60, 3);
+    static const enum resource_type types[] = {EOB}; /* one file: all of it is written anew */
+    uint64_t id = export_fixture_request(
+        &fixture, &(struct export_request){.aco = aco, .types = types, .type_count = 1});
+    export_fixture_start(&fixture);
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (exports_progress(fixture.service.exports, id, &progress) == STATUS_OK && progress.percent < 20)
+        assert_true(clock_monotonic_us() < deadline_us);
+    assert_true(progress.percent >= 20);
+    export_fixture_stop(&fixture);
+    store_fixture_reopen(&fixture.store);
+    export_fixture_start(&fixture);
+    if (exports_progress(fixture.service.exports, id, &after) == STATUS_OK)
+        assert_true(after.percent >= progress.percent);
+    export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    export_fixture_close(&fixture);
+}
+
 /* ---- ends ---- */
 
 static void delete_stops_a_running_job_and_frees_the_endpoint_at_once(void **state)
@@ -708,6 +734,7 @@ int main(void)
         cmocka_unit_test(interrupted_export_goes_on_to_the_same_bytes),
         cmocka_unit_test(small_job_is_not_stuck_behind_a_large_one),
         cmocka_unit_test(progress_never_falls_and_is_not_100_while_active),
+        cmocka_unit_test(progress_does_not_fall_over_a_restart),
         cmocka_unit_test(delete_stops_a_running_job_and_frees_the_endpoint_at_once),
         cmocka_unit_test(cancel_by_somebody_else_ends_the_job),
         cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),
