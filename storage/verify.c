@@ -400,6 +400,21 @@ static enum status check_dead(struct verify *verify, struct slice key, struct sl
     return status;
 }
 
+/* An index has this row, whatever its value. */
+static enum status check_listed(struct verify *verify, unsigned table, struct slice key, unsigned index,
+                                const struct key *row, struct error *error)
+{
+    struct slice value;
+    enum status status = engine_get(verify->txn, index, key_slice(row), &value, error);
+    if (status == STATUS_NOT_FOUND) {
+        char what[96];
+        snprintf(what, sizeof what, "the table %s does not list it", table_names[index]);
+        fault_at(verify, table, key, what);
+        return STATUS_OK;
+    }
+    return status;
+}
+
 static enum status check_job(struct verify *verify, struct slice key, struct slice value, struct error *error)
 {
     (void)value;
@@ -412,12 +427,50 @@ static enum status check_job(struct verify *verify, struct slice key, struct sli
     }
     arena_reset(&verify->arena);
     enum status status = job_get(verify->txn, id, &verify->arena, &job, error);
+    if (status != STATUS_OK)
+        return status;
+    struct key by_aco;
+    key_of_u32(&by_aco, job.aco);
+    key_u64(&by_aco, id);
+    status = check_listed(verify, TABLE_JOB, key, TABLE_JOB_BY_ACO, &by_aco, error);
     if (status != STATUS_OK || !job_state_is_active(job.state))
         return status;
     status = job_find_active(verify->txn, job.aco, job.endpoint, &active_id, error);
     if (status == STATUS_NOT_FOUND || (status == STATUS_OK && active_id != id))
         fault_at(verify, TABLE_JOB, key, "is active, but the index of active jobs does not say so");
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* A row of a job that is over would pin history, and keep its endpoint closed, for ever. */
+static enum status check_job_active(struct verify *verify, struct slice key, struct slice value,
+                                    struct error *error)
+{
+    (void)value;
+    struct slice rest = key, endpoint;
+    struct job job;
+    uint32_t aco;
+    uint64_t id;
+    char text[JOB_ENDPOINT_MAX + 1];
+    if (!key_take_u32(&rest, &aco) || !key_take_id(&rest, &endpoint) || rest.size ||
+        endpoint.size >= sizeof text) {
+        fault_at(verify, TABLE_JOB_ACTIVE, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    memcpy(text, endpoint.data, endpoint.size);
+    text[endpoint.size] = '\0';
+    arena_reset(&verify->arena);
+    enum status status = job_find_active(verify->txn, aco, text, &id, error);
+    if (status == STATUS_OK)
+        status = job_get(verify->txn, id, &verify->arena, &job, error);
+    if (status == STATUS_OK && !job_state_is_active(job.state))
+        fault_at(verify, TABLE_JOB_ACTIVE, key, "names a job that is not active");
+    return status;
+}
+
+static enum status pass_roster(void *context, const struct roster *roster, struct error *error)
+{
+    (void)context, (void)roster, (void)error;
+    return STATUS_OK;
 }
 
 static enum status check_aco(struct verify *verify, struct slice key, struct slice value, struct error *error)
@@ -430,7 +483,32 @@ static enum status check_aco(struct verify *verify, struct slice key, struct sli
         fault_at(verify, TABLE_ACO, key, "the key is malformed");
         return STATUS_OK;
     }
-    return aco_get(verify->txn, number, &aco, error);
+    enum status status = aco_get(verify->txn, number, &aco, error);
+    if (status == STATUS_OK)
+        status = roster_each(verify->txn, number, pass_roster, NULL, error);
+    if (status != STATUS_OK || aco.removed)
+        return status;
+    struct aco found;
+    status = aco_find(verify->txn, slice_from_text(aco.id), &found, error);
+    if (status == STATUS_NOT_FOUND || (status == STATUS_OK && found.number != number))
+        fault_at(verify, TABLE_ACO, key, "its id does not lead to it");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static enum status check_aco_by_id(struct verify *verify, struct slice key, struct slice value,
+                                   struct error *error)
+{
+    (void)value;
+    struct slice rest = key, id;
+    struct aco aco;
+    if (!key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_ACO_BY_ID, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = aco_find(verify->txn, id, &aco, error);
+    if (status == STATUS_OK && !slice_equal_text(id, aco.id))
+        fault_at(verify, TABLE_ACO_BY_ID, key, "leads to an ACO of another id");
+    return status;
 }
 
 static enum status check_credential(struct verify *verify, struct slice key, struct slice value,
@@ -443,7 +521,13 @@ static enum status check_credential(struct verify *verify, struct slice key, str
         fault_at(verify, TABLE_CREDENTIAL, key, "the key is malformed");
         return STATUS_OK;
     }
-    return credential_get(verify->txn, id, &credential, error);
+    enum status status = credential_get(verify->txn, id, &credential, error);
+    if (status != STATUS_OK)
+        return status;
+    struct key by_aco;
+    key_of_u32(&by_aco, credential.aco);
+    key_id(&by_aco, id);
+    return check_listed(verify, TABLE_CREDENTIAL, key, TABLE_CREDENTIAL_BY_ACO, &by_aco, error);
 }
 
 /* ---- the walk ---- */
@@ -461,7 +545,9 @@ static record_check *const checks[TABLE_COUNT] = {
     [TABLE_EXPORTABLE] = check_exportable,
     [TABLE_DEAD] = check_dead,
     [TABLE_JOB] = check_job,
+    [TABLE_JOB_ACTIVE] = check_job_active,
     [TABLE_ACO] = check_aco,
+    [TABLE_ACO_BY_ID] = check_aco_by_id,
     [TABLE_CREDENTIAL] = check_credential,
 };
 

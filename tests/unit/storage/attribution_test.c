@@ -187,7 +187,7 @@ static void a_new_mbi_of_the_same_patient_is_no_gap(void **state)
 {
     struct fixture *f = *state;
     for (int turn = 0; turn < 2; turn++) { /* the new one sorts behind and before the old one */
-        char id[32], old_mbi[8], new_mbi[8];
+        char id[32], old_mbi[32], new_mbi[32];
         snprintf(id, sizeof id, "b%d", turn);
         snprintf(old_mbi, sizeof old_mbi, "5X%d", turn);
         snprintf(new_mbi, sizeof new_mbi, "%dX%d", turn ? 1 : 9, turn);
@@ -196,7 +196,7 @@ static void a_new_mbi_of_the_same_patient_is_no_gap(void **state)
         int64_t since_us = load_now(&f->load, f->aco).transaction_time_us;
         patient(f, id, new_mbi, NULL);
         load_roster(&f->load, ACO, new_mbi, clock_now_us(), new_mbi);
-        char want[40];
+        char want[48];
         snprintf(want, sizeof want, "%s+ ", id);
         assert_string_equal(exportable_now(f, f->aco, since_us), want);
         assert_string_equal(exportable_now(f, f->aco, clock_now_us()), want);

@@ -1,0 +1,327 @@
+#include "storage/verify.h"
+
+#include "codec/base/buffer.h"
+#include "codec/base/mem.h"
+#include "storage/accounts.h"
+#include "tests/support/load_fixture.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ACO      "A0001"
+#define EOB      RESOURCE_TYPE_EXPLANATION_OF_BENEFIT
+#define COVERAGE RESOURCE_TYPE_COVERAGE
+#define PATIENT  RESOURCE_TYPE_PATIENT
+
+struct fixture {
+    struct load_fixture load;
+    struct buffer faults; /* "where: what\n" */
+    struct verify_counts counts;
+};
+
+static void note_fault(void *context, const char *where, const char *what)
+{
+    buffer_appendf(context, "%s: %s\n", where, what);
+}
+
+static const char *verify(struct fixture *f)
+{
+    struct verify_options options = {.context = &f->faults, .fault = note_fault};
+    buffer_reset(&f->faults);
+    assert_int_equal(verify_run(f->load.store.store, &options, &f->counts, NULL), STATUS_OK);
+    return buffer_text(&f->faults);
+}
+
+/* A little of everything: rosters, direct attribution, replaced resources that an active job pins. */
+static int setup(void **state)
+{
+    struct fixture *f = mem_new(struct fixture);
+    struct buffer text = BUFFER_INIT;
+    load_fixture_open(&f->load);
+    uint32_t aco = store_fixture_add_aco(&f->load.store, ACO);
+    struct credential_create create;
+    char secret[CLIENT_SECRET_SIZE + 1];
+    assert_int_equal(credential_create_init(&create, SLICE_LITERAL(ACO), (struct slice){0}, (struct slice){0},
+                                            secret, NULL),
+                     STATUS_OK);
+    assert_int_equal(writer_call(f->load.store.writer, &create.request, NULL), STATUS_OK);
+    store_fixture_add_aco(&f->load.store, "A0002");
+    load_line(&text, PATIENT, "b1", "b1", "1A", 1, "2020-05-01T00:00:00Z");
+    load_line(&text, EOB, "e1", "b1", NULL, 1, "2020-05-01T00:00:00Z");
+    load_line(&text, EOB, "e2", "b1", NULL, 1, "2020-05-02T00:00:00Z");
+    load_line(&text, COVERAGE, "c1", "b1", NULL, 1, "2020-05-01T00:00:00Z");
+    load_line(&text, PATIENT, "b2", "b2", "2A", 1, "2020-05-01T00:00:00Z");
+    load_text(&f->load, buffer_slice(&text), NULL);
+    load_roster(&f->load, ACO, "r1", 1000, "1A 2A 3A");
+    load_roster(&f->load, "A0002", "r1", 1000, "1A");
+    buffer_reset(&text);
+    load_line(&text, EOB, "e3", "b3", NULL, 1, "2020-05-01T00:00:00Z");
+    load_text(&f->load, buffer_slice(&text), ACO);
+    load_kick_off(&f->load, aco, "Patient");
+    buffer_reset(&text);
+    load_line(&text, EOB, "e2", "b1", NULL, 2, "2020-06-01T00:00:00Z");
+    load_text(&f->load, buffer_slice(&text), NULL);
+    load_roster(&f->load, ACO, "r2", 2000, "1A 3A");
+    buffer_release(&text);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    load_fixture_close(&f->load);
+    buffer_release(&f->faults);
+    mem_free(f);
+    return 0;
+}
+
+struct change {
+    struct write_request request;
+    unsigned table;
+    struct slice key, value; /* value.data NULL: delete */
+};
+
+static enum status change_run(struct write_request *request, struct store_write *write, struct error *error)
+{
+    struct change *change = (struct change *)request;
+    return change->value.data ? engine_put(write->txn, change->table, change->key, change->value, error)
+                              : engine_delete(write->txn, change->table, change->key, error);
+}
+
+static void change(struct fixture *f, unsigned table, struct slice key, struct slice value)
+{
+    struct change request = {{.apply = change_run}, table, key, value};
+    assert_int_equal(writer_call(f->load.store.writer, &request.request, NULL), STATUS_OK);
+}
+
+/* Every row of a table, copied. */
+struct rows {
+    struct slice keys[64], values[64];
+    size_t count;
+    struct arena arena;
+};
+
+static void rows_read(struct fixture *f, unsigned table, struct rows *rows)
+{
+    struct engine_cursor *cursor;
+    struct slice key, value;
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    *rows = (struct rows){.arena = ARENA_INIT};
+    assert_int_equal(engine_cursor_open(txn, table, &cursor, NULL), STATUS_OK);
+    while (engine_next(cursor, &key, &value, NULL) == STATUS_OK) {
+        assert_in_range(rows->count, 0, 63);
+        rows->keys[rows->count] = arena_copy(&rows->arena, key);
+        rows->values[rows->count] = arena_copy(&rows->arena, value);
+        if (!rows->values[rows->count].data)
+            rows->values[rows->count].data = "";
+        rows->count++;
+    }
+    engine_cursor_close(cursor);
+    engine_end(txn);
+}
+
+static void a_sound_store_has_no_faults(void **state)
+{
+    struct fixture *f = *state;
+    assert_string_equal(verify(f), "");
+    assert_int_equal(f->counts.faults, 0);
+    assert_int_equal(f->counts.beneficiaries, 3);
+    assert_int_equal(f->counts.resources, 6);
+    assert_int_equal(f->counts.segments, 7); /* one of them superseded */
+    load_collect(&f->load);
+    assert_string_equal(verify(f), "");
+}
+
+/* Tables whose every row something else must agree with. */
+static const unsigned indexed[] = {TABLE_SEGMENT + EOB,
+                                   TABLE_SEGMENT + COVERAGE,
+                                   TABLE_SEGMENT + PATIENT,
+                                   TABLE_SUMMARY,
+                                   TABLE_RESOURCE,
+                                   TABLE_BENEFICIARY,
+                                   TABLE_MBI,
+                                   TABLE_DEAD,
+                                   TABLE_JOB_ACTIVE,
+                                   TABLE_JOB,
+                                   TABLE_JOB_BY_ACO,
+                                   TABLE_ACO,
+                                   TABLE_ACO_BY_ID,
+                                   TABLE_CREDENTIAL_BY_ACO};
+
+static void every_lost_row_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    for (size_t t = 0; t < sizeof indexed / sizeof *indexed; t++) {
+        rows_read(f, indexed[t], &rows);
+        assert_true(rows.count > 0);
+        for (size_t i = 0; i < rows.count; i++) {
+            char name[KEY_TEXT_SIZE];
+            key_text(rows.keys[i], name);
+            change(f, indexed[t], rows.keys[i], (struct slice){NULL, 0});
+            if (!*verify(f))
+                fail_msg("%s %s is missing and nobody noticed", table_names[indexed[t]], name);
+            change(f, indexed[t], rows.keys[i], rows.values[i]);
+        }
+        arena_release(&rows.arena);
+    }
+    assert_string_equal(verify(f), "");
+}
+
+/* Of these only rows that are in force. */
+static void a_lost_row_of_attribution_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned tables[] = {TABLE_ATTRIBUTION, TABLE_EXPORTABLE};
+    struct rows rows;
+    for (size_t t = 0; t < 2; t++) {
+        size_t noticed = 0;
+        rows_read(f, tables[t], &rows);
+        for (size_t i = 0; i < rows.count; i++) {
+            change(f, tables[t], rows.keys[i], (struct slice){NULL, 0});
+            noticed += *verify(f) != '\0';
+            change(f, tables[t], rows.keys[i], rows.values[i]);
+        }
+        /* In force: attribution 1A, 3A and 1A of the other ACO; exportable b1 and b1. */
+        assert_int_equal(noticed, t == 0 ? 3 : 2);
+        arena_release(&rows.arena);
+    }
+}
+
+static void every_row_with_a_byte_less_or_more_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    for (unsigned table = 0; table < TABLE_COUNT; table++) {
+        /* Rows without a value; and those that are reported with the row that they belong to. */
+        bool is_value = table != TABLE_META && table != TABLE_JOB_BY_ACO && table != TABLE_DEAD &&
+                        table != TABLE_CREDENTIAL_BY_ACO;
+        bool is_part = table == TABLE_ROSTER || table == TABLE_JOB_FILE || table == TABLE_ACO_BY_ID;
+        if (!is_value)
+            continue;
+        rows_read(f, table, &rows);
+        for (size_t i = 0; i < rows.count; i++) {
+            for (int more = 0; more < 2; more++) {
+                struct buffer value = BUFFER_INIT;
+                char name[KEY_TEXT_SIZE + 64], hex[KEY_TEXT_SIZE];
+                key_text(rows.keys[i], hex);
+                snprintf(name, sizeof name, "%s %s", table_names[table], hex);
+                buffer_append_slice(&value, rows.values[i]);
+                if (more)
+                    buffer_append_char(&value, 'x');
+                else
+                    value.size--;
+                change(f, table, rows.keys[i], buffer_slice(&value));
+                /* A resource's row is its beneficiary's id: another id leads nowhere. */
+                if (!strstr(verify(f), is_part ? "" : name) || !f->counts.faults)
+                    fail_msg("%s has a byte %s, reported is: %s", name, more ? "more" : "less",
+                             buffer_text(&f->faults));
+                change(f, table, rows.keys[i], rows.values[i]);
+                buffer_release(&value);
+            }
+        }
+        arena_release(&rows.arena);
+    }
+    assert_string_equal(verify(f), "");
+}
+
+static void a_resource_in_two_segments_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    rows_read(f, TABLE_SEGMENT + PATIENT, &rows);
+    struct buffer key = BUFFER_INIT;
+    buffer_append_slice(&key, rows.keys[0]);
+    key.data[key.size - 1] ^= 1; /* the ordinal */
+    change(f, TABLE_SEGMENT + PATIENT, buffer_slice(&key), rows.values[0]);
+    assert_non_null(strstr(verify(f), "a resource stands in two segments"));
+    assert_non_null(strstr(buffer_text(&f->faults), "the summary does not agree with the segments"));
+    buffer_release(&key);
+    arena_release(&rows.arena);
+}
+
+static void a_segment_under_another_instant_or_home_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    rows_read(f, TABLE_SEGMENT + COVERAGE, &rows);
+    struct buffer key = BUFFER_INIT;
+    buffer_append_slice(&key, rows.keys[0]);
+    key.data[key.size - 11] ^= 1; /* the last byte of the instant */
+    change(f, TABLE_SEGMENT + COVERAGE, rows.keys[0], (struct slice){NULL, 0});
+    change(f, TABLE_SEGMENT + COVERAGE, buffer_slice(&key), rows.values[0]);
+    assert_non_null(strstr(verify(f), "the key's instant is not the segment's newest"));
+    change(f, TABLE_SEGMENT + COVERAGE, buffer_slice(&key), (struct slice){NULL, 0});
+    key.data[key.size - 11] ^= 1;
+    key.data[3] ^= 7; /* the home */
+    change(f, TABLE_SEGMENT + COVERAGE, buffer_slice(&key), rows.values[0]);
+    assert_non_null(strstr(verify(f), "stands under a home that is not its beneficiary's"));
+    buffer_release(&key);
+    arena_release(&rows.arena);
+}
+
+/* In the file, past every checksum's maker. */
+static void a_flipped_bit_on_disk_is_named_with_its_key(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    char path[STORE_FIXTURE_PATH_MAX + 32], name[KEY_TEXT_SIZE + 64], hex[KEY_TEXT_SIZE];
+    rows_read(f, TABLE_SEGMENT + COVERAGE, &rows);
+    key_text(rows.keys[0], hex);
+    snprintf(name, sizeof name, "segment.Coverage %s", hex);
+    link_close(f->load.link);
+    f->load.link = NULL;
+    writer_stop(f->load.store.writer);
+    store_close(f->load.store.store);
+    f->load.store.writer = NULL;
+
+    snprintf(path, sizeof path, "%s/store.mdb", f->load.store.dir);
+    int fd = open(path, O_RDWR);
+    struct stat info;
+    assert_int_equal(fstat(fd, &info), 0);
+    char *map = mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(map != MAP_FAILED);
+    size_t found = 0;
+    struct slice value = rows.values[0];
+    for (char *at = map; (at = memmem(at, (size_t)(map + info.st_size - at), value.data, value.size));
+         at += value.size) {
+        at[value.size / 2] ^= 4; /* older copies of the page too */
+        found++;
+    }
+    assert_true(found > 0);
+    munmap(map, (size_t)info.st_size);
+    close(fd);
+    struct error error = {0};
+    struct store_options options = {.map_bytes = STORE_FIXTURE_MAP_BYTES};
+    assert_int_equal(
+        store_open(f->load.store.dir, STORE_ACCESS_WRITE, &options, &f->load.store.store, &error), STATUS_OK);
+    if (!strstr(verify(f), name))
+        fail_msg("%s is damaged, reported is: %s", name, buffer_text(&f->faults));
+    arena_release(&rows.arena);
+}
+
+int main(void)
+{
+    load_clock_shift(0);
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_sound_store_has_no_faults),
+        TEST(every_lost_row_is_noticed),
+        TEST(a_lost_row_of_attribution_is_noticed),
+        TEST(every_row_with_a_byte_less_or_more_is_named),
+        TEST(a_resource_in_two_segments_is_noticed),
+        TEST(a_segment_under_another_instant_or_home_is_noticed),
+        TEST(a_flipped_bit_on_disk_is_named_with_its_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
