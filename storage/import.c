@@ -5,41 +5,22 @@
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
 #include "storage/accounts.h"
-#include "storage/import_source.h"
-#include "storage/packer.h"
+#include "storage/import_feed.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define IMPORT_THREADS_MAX   64
-#define IMPORT_LINES_AT_ONCE 16 /* that a parsing thread takes */
-#define BATCH_BYTES          ((size_t)1024 * 1024)
-#define BATCH_DELTAS_MAX     1024
-#define STALE_ATTEMPTS_MAX   1000 /* of one delta; each means that a kick-off or a change came between */
-
-/* A line that was refused, until it is reported in order. */
-struct import_refusal {
-    uint64_t line;
-    const char *reason; /* in the block's arena */
-    bool is_unsupported;
-};
-
-/* A block of lines and what was made of it. Kept until the load is packed: items point into it. */
-struct parsed_block {
-    struct import_block block;
-    uint32_t file;
-    uint64_t order; /* of its first line in the load */
-    size_t line_count;
-    struct import_item *items;       /* line_count of them; type RESOURCE_TYPE_COUNT: no resource */
-    struct import_refusal *refusals; /* likewise; reason NULL: none */
-    struct parsed_block *next;
-};
+#define IMPORT_THREADS_MAX 64
+#define BATCH_BYTES        ((size_t)1024 * 1024)
+#define BATCH_DELTAS_MAX   1024
+#define STALE_ATTEMPTS_MAX 1000 /* of one delta; each means that a kick-off or a change came between */
+/* Of the memory, what one beneficiary may take and be kept when it is full. */
+#define CARRIED_SHARE 4
 
 struct import_thread {
     struct import *import;
-    struct arena arena; /* ids and copies of this load; reset when it is packed */
     struct resource_parser *parser;
     struct packer *packer;
     struct buffer refused; /* struct refused_item: of packing */
@@ -66,16 +47,10 @@ struct import {
     struct import_files files;
     struct import_counts counts;
     uint32_t aco;
-    uint64_t bytes_before; /* of the files that are done */
-    size_t memory_bytes;
-    uint64_t order;
+    struct import_feed feed; /* its list: the load so far */
+    bool keeps;              /* false: looks only */
 
-    struct parsed_block *blocks, **blocks_end; /* of the load so far */
-    size_t load_bytes;
-
-    struct parsed_block *parsing; /* the blocks that the threads parse now */
-    size_t next;                  /* what the threads take from: a line, or a beneficiary */
-
+    size_t next; /* the beneficiary that a thread packs next */
     struct import_item **items;
     struct import_group *groups;
     size_t *firsts; /* index of each beneficiary's first group, and the end */
@@ -114,11 +89,11 @@ static enum status import_parallel(struct import *import, void *(*body)(void *),
 
 /* ---- parsing ---- */
 
-static struct slice keep(struct import_thread *thread, const struct parsed_block *parsed, struct slice text)
+static struct slice keep(struct parsed_block *parsed, struct slice text)
 {
     const struct buffer *lines = &parsed->block.text;
     bool is_inside = text.data >= lines->data && text.data + text.size <= lines->data + lines->size;
-    return is_inside ? text : arena_copy(&thread->arena, text);
+    return is_inside ? text : arena_copy(&parsed->block.arena, text);
 }
 
 /* Keys of attribution begin with an MBI, or with DIRECT_MARK and a beneficiary's id: what could be taken for
@@ -137,10 +112,12 @@ static void parse_line(struct import_thread *thread, struct parsed_block *parsed
     const struct import_line *line = import_block_line(&parsed->block, index);
     struct import_item *item = &parsed->items[index];
     struct import_refusal *refusal = &parsed->refusals[index];
+    struct arena *arena = &parsed->block.arena;
     struct resource resource;
     struct error error;
     enum status status = STATUS_OK;
     item->type = RESOURCE_TYPE_COUNT;
+    refusal->reason = NULL;
     if (line->too_long)
         status = error_set(&error, STATUS_TOO_LARGE, "the line is longer than %zu bytes", RESOURCE_BYTES_MAX);
     else
@@ -148,22 +125,22 @@ static void parse_line(struct import_thread *thread, struct parsed_block *parsed
     if (status != STATUS_OK) {
         refusal->line = line->number;
         refusal->is_unsupported = status == STATUS_UNSUPPORTED;
-        refusal->reason = arena_text(&thread->arena, slice_from_text(error.text));
+        refusal->reason = arena_text(arena, slice_from_text(error.text));
         return;
     }
     struct slice *mbis = NULL;
     size_t mbi_count = 0;
     if (resource.mbi_count) {
-        mbis = arena_alloc(&thread->arena, resource.mbi_count * sizeof *mbis);
+        mbis = arena_alloc(arena, resource.mbi_count * sizeof *mbis);
         for (size_t i = 0; i < resource.mbi_count; i++) {
             if (mbi_is_storable(resource.mbis[i]))
-                mbis[mbi_count++] = arena_copy(&thread->arena, resource.mbis[i]);
+                mbis[mbi_count++] = arena_copy(arena, resource.mbis[i]);
         }
     }
     *item = (struct import_item){
-        .beneficiary = arena_copy(&thread->arena, resource.beneficiary),
-        .id = arena_copy(&thread->arena, resource.id),
-        .json = keep(thread, parsed, resource.json),
+        .beneficiary = arena_copy(arena, resource.beneficiary),
+        .id = arena_copy(arena, resource.id),
+        .json = keep(parsed, resource.json),
         .mbis = mbis,
         .mbi_count = (uint8_t)mbi_count,
         .source_us = resource.has_last_updated ? resource.last_updated_us : LAST_UPDATED_DEFAULT_US,
@@ -182,41 +159,25 @@ static void parse_line(struct import_thread *thread, struct parsed_block *parsed
     };
 }
 
-/* Takes a few lines at a time from the list of blocks that are being parsed. */
+static void import_progress(struct import *import)
+{
+    if (import->keeps && import->options->progress)
+        import->options->progress(import->options->context, import_feed_position(&import->feed),
+                                  import->files.bytes, &import->counts);
+}
+
 static void *parse_body(void *argument)
 {
     struct import_thread *thread = argument;
     struct import *import = thread->import;
-    for (;;) {
-        size_t at = __atomic_fetch_add(&import->next, IMPORT_LINES_AT_ONCE, __ATOMIC_RELAXED);
-        size_t left = IMPORT_LINES_AT_ONCE;
-        struct parsed_block *parsed = import->parsing;
-        for (; parsed && at >= parsed->line_count; parsed = parsed->next)
-            at -= parsed->line_count;
-        if (!parsed)
-            return NULL;
-        for (; parsed && left; at = 0, parsed = parsed->next) {
-            for (; at < parsed->line_count && left; at++, left--)
-                parse_line(thread, parsed, at);
-        }
+    struct parsed_block *parsed = NULL;
+    while ((parsed = import_feed_next(&import->feed, parsed))) {
+        for (size_t i = 0; i < parsed->line_count; i++)
+            parse_line(thread, parsed, i);
+        if (thread == &import->threads[0]) /* the caller's own */
+            import_progress(import);
     }
-}
-
-static void parsed_block_free(struct parsed_block *parsed)
-{
-    import_block_release(&parsed->block);
-    mem_free(parsed->items);
-    mem_free(parsed->refusals);
-    mem_free(parsed);
-}
-
-static void parsed_list_free(struct parsed_block *list)
-{
-    while (list) {
-        struct parsed_block *next = list->next;
-        parsed_block_free(list);
-        list = next;
-    }
+    return NULL;
 }
 
 static void import_refuse(struct import *import, uint32_t file, uint64_t line, const char *reason)
@@ -225,10 +186,11 @@ static void import_refuse(struct import *import, uint32_t file, uint64_t line, c
         import->options->refuse(import->options->context, import->files.paths[file], line, reason);
 }
 
-/* Reports and counts what was refused in the blocks just parsed. */
+/* Reports and counts what came in the blocks from `list` on. */
 static void import_report(struct import *import, const struct parsed_block *list)
 {
     for (; list; list = list->next) {
+        import->counts.bytes += list->block.text.size;
         import->counts.lines += list->line_count;
         for (size_t i = 0; i < list->line_count; i++) {
             const struct import_refusal *refusal = &list->refusals[i];
@@ -240,6 +202,11 @@ static void import_report(struct import *import, const struct parsed_block *list
                 import->counts.refused++;
                 import_refuse(import, list->file, refusal->line, refusal->reason);
             }
+        }
+        /* The rest of the files goes on without this one, or with what was good in it. */
+        if (list->failure) {
+            import->counts.files_failed++;
+            import_refuse(import, list->file, 0, list->failure);
         }
     }
 }
@@ -380,10 +347,10 @@ static void *pack_body(void *argument)
 static void import_group_items(struct import *import)
 {
     size_t count = 0, capacity = 0;
-    for (const struct parsed_block *parsed = import->blocks; parsed; parsed = parsed->next)
+    for (const struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next)
         capacity += parsed->line_count;
     import->items = mem_new_array(struct import_item *, capacity);
-    for (struct parsed_block *parsed = import->blocks; parsed; parsed = parsed->next) {
+    for (struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next) {
         for (size_t i = 0; i < parsed->line_count; i++) {
             if (parsed->items[i].type != RESOURCE_TYPE_COUNT)
                 import->items[count++] = &parsed->items[i];
@@ -435,123 +402,116 @@ static void import_report_packed(struct import *import)
     buffer_release(&all);
 }
 
-/* Packs and sends everything that was kept; nothing is kept afterwards. */
-static enum status import_flush(struct import *import, struct error *error)
+/* ---- what is carried over ---- */
+
+static const struct import_item *import_last_item(const struct import *import)
 {
-    enum status status = STATUS_OK;
-    if (import->blocks) {
-        import_group_items(import);
-        status = import_parallel(import, pack_body, error);
-        import_report_packed(import);
-        mem_free(import->items);
-        mem_free(import->groups);
-        mem_free(import->firsts);
-        mem_free(import->counted);
+    const struct import_item *last = NULL;
+    for (const struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next) {
+        for (size_t i = parsed->line_count; i > 0; i--) {
+            if (parsed->items[i - 1].type != RESOURCE_TYPE_COUNT) {
+                last = &parsed->items[i - 1];
+                break;
+            }
+        }
     }
-    parsed_list_free(import->blocks);
-    import->blocks = NULL;
-    import->blocks_end = &import->blocks;
-    import->load_bytes = 0;
-    for (unsigned i = 0; i < import->thread_count; i++)
-        arena_reset(&import->threads[i].arena);
+    return last;
+}
+
+/* Appends the beneficiary's items, struct import_item *; returns the bytes of their lines. */
+static size_t import_items_of(const struct import *import, struct slice beneficiary, struct buffer *items)
+{
+    size_t bytes = 0;
+    for (const struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next) {
+        for (size_t i = 0; i < parsed->line_count; i++) {
+            struct import_item *item = &parsed->items[i];
+            if (item->type == RESOURCE_TYPE_COUNT || !slice_equal(item->beneficiary, beneficiary))
+                continue;
+            buffer_append(items, &item, sizeof item);
+            bytes += item->json.size;
+        }
+    }
+    return bytes;
+}
+
+static struct slice carry_json(struct parsed_block *carried, struct slice json)
+{
+    buffer_append_slice(&carried->block.text, json);
+    return slice_make(carried->block.text.data + carried->block.text.size - json.size, json.size);
+}
+
+/* Takes the beneficiary that was seen last out of the load: more of it may stand right behind what the memory
+ * had room for, and two parts would be two segments for ever. NULL: nobody, or too much. */
+static struct parsed_block *import_carry(struct import *import)
+{
+    const struct import_item *last = import_last_item(import);
+    struct buffer found = BUFFER_INIT;
+    struct parsed_block *carried = NULL;
+    size_t bytes = last ? import_items_of(import, last->beneficiary, &found) : 0;
+    size_t count = found.size / sizeof(struct import_item *);
+    if (count && bytes + count * sizeof(struct import_item) < import->feed.memory_bytes / CARRIED_SHARE) {
+        struct import_item **items = (struct import_item **)(void *)found.data;
+        carried = parsed_block_new(count, bytes);
+        carried->line_count = count;
+        struct arena *arena = &carried->block.arena;
+        for (size_t i = 0; i < count; i++) {
+            struct import_item *item = &carried->items[i];
+            *item = *items[i];
+            item->beneficiary = i ? carried->items[0].beneficiary : arena_copy(arena, item->beneficiary);
+            item->id = arena_copy(arena, item->id);
+            item->json = carry_json(carried, item->json);
+            struct slice *mbis = arena_alloc(arena, item->mbi_count * sizeof *mbis);
+            for (size_t k = 0; k < item->mbi_count; k++)
+                mbis[k] = arena_copy(arena, item->mbis[k]);
+            item->mbis = mbis;
+            items[i]->type = RESOURCE_TYPE_COUNT;
+        }
+    }
+    buffer_release(&found);
+    return carried;
+}
+
+/* Packs and sends what was kept; with `carries` all but one beneficiary, who stays. */
+static enum status import_flush(struct import *import, bool carries, struct error *error)
+{
+    if (!import->feed.blocks)
+        return STATUS_OK;
+    struct parsed_block *carried = carries ? import_carry(import) : NULL;
+    import_group_items(import);
+    enum status status = import_parallel(import, pack_body, error);
+    import_report_packed(import);
+    mem_free(import->items);
+    mem_free(import->groups);
+    mem_free(import->firsts);
+    mem_free(import->counted);
+    import_feed_clear(&import->feed);
+    if (carried)
+        import_feed_put(&import->feed, carried);
     return status;
 }
 
 /* ---- files ---- */
 
-static void import_progress(struct import *import, struct import_source *source)
+/* Reads and parses the files first..end-1, and packs whenever the memory is full; what is read last stays in
+ * the load. With keeps false everything is only looked at. */
+static enum status import_range(struct import *import, uint32_t first, uint32_t end, bool keeps,
+                                struct error *error)
 {
-    if (import->options->progress)
-        import->options->progress(import->options->context,
-                                  import->bytes_before + import_source_position(source), import->files.bytes,
-                                  &import->counts);
-}
-
-/* Reads the next blocks, at most one a thread. `ret_status`: why there are no more. */
-static struct parsed_block *import_read(struct import *import, struct import_source *source, uint32_t file,
-                                        enum status *ret_status, struct error *error)
-{
-    struct parsed_block *list = NULL, **end = &list;
-    *ret_status = STATUS_OK;
-    for (unsigned i = 0; i < import->thread_count && *ret_status == STATUS_OK; i++) {
-        struct parsed_block *parsed = mem_new(struct parsed_block);
-        *ret_status = import_source_next(source, &parsed->block, error);
-        parsed->line_count = import_block_count(&parsed->block);
-        if (parsed->line_count == 0) {
-            parsed_block_free(parsed);
-            continue;
-        }
-        parsed->file = file;
-        parsed->order = import->order;
-        parsed->items = mem_new_array(struct import_item, parsed->line_count);
-        parsed->refusals = mem_new_array(struct import_refusal, parsed->line_count);
-        import->order += parsed->line_count;
-        *end = parsed;
-        end = &parsed->next;
-    }
-    return list;
-}
-
-static size_t parsed_block_memory(const struct parsed_block *parsed)
-{
-    return parsed->block.text.capacity + parsed->block.arena.bytes +
-           parsed->line_count * (sizeof *parsed->items + sizeof *parsed->refusals);
-}
-
-static size_t import_memory(const struct import *import)
-{
-    size_t bytes = import->load_bytes;
-    for (unsigned i = 0; i < import->thread_count; i++)
-        bytes += import->threads[i].arena.bytes;
-    return bytes;
-}
-
-/* The rest of the files goes on without this one, or with what was good in it. */
-static void import_refuse_file(struct import *import, uint32_t file, const struct error *failure,
-                               bool *ret_good)
-{
-    import_refuse(import, file, 0, failure->text);
-    *ret_good = false;
-}
-
-/* Reads and parses one file; keeps its blocks if `keeps`, else only reports. A failure of the file itself is
- * reported, and *ret_good then false; a failure that is returned ends the import. */
-static enum status import_file(struct import *import, uint32_t file, bool keeps, bool *ret_good,
-                               struct error *error)
-{
-    struct import_source *source;
-    struct error read_error = {0};
     enum status status = STATUS_OK;
-    enum status read_status = import_source_open(import->files.paths[file], &source, &read_error);
-    if (read_status != STATUS_OK) {
-        import_refuse_file(import, file, &read_error, ret_good);
-        return STATUS_OK;
-    }
-    while (status == STATUS_OK && read_status == STATUS_OK) {
-        struct parsed_block *list = import_read(import, source, file, &read_status, &read_error);
-        import->parsing = list;
+    struct import_feed *feed = &import->feed;
+    import->keeps = keeps;
+    import_feed_begin(feed, first, end);
+    while (status == STATUS_OK && !import_feed_at_end(feed)) {
+        struct parsed_block **fresh = feed->blocks_end;
         (void)!import_parallel(import, parse_body, NULL); /* parsing refuses lines, it does not fail */
-        import_report(import, list);
-        for (const struct parsed_block *parsed = list; parsed; parsed = parsed->next)
-            import->counts.bytes += parsed->block.text.size;
-        if (!keeps) {
-            parsed_list_free(list);
-            for (unsigned i = 0; i < import->thread_count; i++)
-                arena_reset(&import->threads[i].arena);
-            continue;
-        }
-        *import->blocks_end = list;
-        for (; *import->blocks_end; import->blocks_end = &(*import->blocks_end)->next)
-            import->load_bytes += parsed_block_memory(*import->blocks_end);
-        if (import_memory(import) >= import->memory_bytes)
-            status = import_flush(import, error);
-        import_progress(import, source);
+        import_report(import, *fresh);
+        if (!keeps)
+            import_feed_clear(feed);
+        else if (import_feed_is_full(feed))
+            status = import_flush(import, true, error);
+        import_progress(import);
     }
-    if (keeps)
-        import->bytes_before += import_source_position(source);
-    import_source_close(source);
-    if (status == STATUS_OK && read_status != STATUS_NOT_FOUND)
-        import_refuse_file(import, file, &read_error, ret_good);
+    import->counts.files += feed->file - first;
     return status;
 }
 
@@ -562,18 +522,37 @@ static enum status import_rehearse(struct import *import, uint32_t file, bool *r
     if (strcmp(import->files.paths[file], "-") == 0)
         return error_set(error, STATUS_INVALID,
                          "--strict reads each file twice: it cannot read standard input");
-    enum status status =
-        import_flush(import, error); /* what is kept must not be dropped with the rehearsal */
+    /* What is kept must not be dropped with the rehearsal. */
+    enum status status = import_flush(import, false, error);
     if (status != STATUS_OK)
         return status;
     struct import_counts before = import->counts;
-    status = import_file(import, file, false, ret_good, error);
+    uint64_t bytes_before = import->feed.bytes_before;
+    status = import_range(import, file, file + 1, false, error);
     uint64_t refused = import->counts.refused - before.refused;
+    *ret_good = refused == 0 && import->counts.files_failed == before.files_failed;
     import->counts = before;
+    import->feed.bytes_before = bytes_before;
     if (refused) {
         import->counts.refused += refused;
         import_refuse(import, file, 0, "has bad lines: nothing of it was imported (--strict)");
-        *ret_good = false;
+    }
+    return status;
+}
+
+/* Each file by itself: all of it, or nothing. */
+static enum status import_strict(struct import *import, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t file = 0; status == STATUS_OK && file < import->files.count; file++) {
+        bool is_good = false;
+        status = import_rehearse(import, file, &is_good, error);
+        if (status == STATUS_OK && is_good) {
+            status = import_range(import, file, file + 1, true, error);
+        } else {
+            import->counts.files++;
+            import->counts.files_failed++;
+        }
     }
     return status;
 }
@@ -581,18 +560,11 @@ static enum status import_rehearse(struct import *import, uint32_t file, bool *r
 static enum status import_all(struct import *import, struct error *error)
 {
     struct error failure = {0};
-    enum status status = STATUS_OK;
-    for (uint32_t file = 0; status == STATUS_OK && file < import->files.count; file++) {
-        bool is_good = true;
-        if (import->options->strict)
-            status = import_rehearse(import, file, &is_good, &failure);
-        if (status == STATUS_OK && is_good)
-            status = import_file(import, file, true, &is_good, &failure);
-        import->counts.files++;
-        import->counts.files_failed += !is_good;
-    }
+    enum status status = import->options->strict
+                             ? import_strict(import, &failure)
+                             : import_range(import, 0, (uint32_t)import->files.count, true, &failure);
     if (status == STATUS_OK)
-        status = import_flush(import, &failure);
+        status = import_flush(import, false, &failure);
     if (status != STATUS_OK && error)
         *error = failure;
     return status;
@@ -621,8 +593,8 @@ enum status import_run(struct link *link, const struct import_options *options,
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     import->link = link;
     import->options = options;
-    import->memory_bytes = options->memory_bytes ? options->memory_bytes : IMPORT_MEMORY_BYTES;
-    import->blocks_end = &import->blocks;
+    import_feed_init(&import->feed, &import->files,
+                     options->memory_bytes ? options->memory_bytes : IMPORT_MEMORY_BYTES);
     /* One more than cores: while one waits for the writer's fsync the others work. */
     import->thread_count = options->threads ? options->threads : (unsigned)(cores > 0 ? cores + 1 : 2);
     if (import->thread_count > IMPORT_THREADS_MAX)
@@ -638,12 +610,11 @@ enum status import_run(struct link *link, const struct import_options *options,
     if (status == STATUS_OK)
         status = import_all(import, error);
     *ret_counts = import->counts;
+    import_feed_release(&import->feed);
     import_files_release(&import->files);
-    parsed_list_free(import->blocks);
     for (unsigned i = 0; i < import->thread_count; i++) {
         resource_parser_free(import->threads[i].parser);
         packer_free(import->threads[i].packer);
-        arena_release(&import->threads[i].arena);
         buffer_release(&import->threads[i].refused);
     }
     mem_free(import);

@@ -4,7 +4,8 @@
  * Lines are parsed on all cores and kept until IMPORT_MEMORY_BYTES are full or the input ends; then they are
  * put in order by beneficiary, type and id, packed into deltas on all cores (storage/packer.h) and handed to
  * the writer in batches. So memory is bounded whatever the input's shape, and a beneficiary whose lines stand
- * together gets one segment a type and load (or a few, of about SEGMENT_RAW_TARGET).
+ * together gets one segment a type and load (or a few, of about SEGMENT_RAW_TARGET): the one in whose lines
+ * the memory ended is kept for the next part.
  *
  * What a batch holds is durable when its call returns. An import that was interrupted is simply run again:
  * what is there already is recognised by source time and content and changes nothing.

@@ -200,6 +200,11 @@ uint64_t import_source_position(const struct import_source *source)
     return position > 0 ? (uint64_t)position : 0;
 }
 
+size_t import_source_block_bytes(const struct import_source *source)
+{
+    return source->is_document ? 0 : source->block_bytes;
+}
+
 static enum status source_read(struct import_source *source, struct buffer *target, size_t bytes_max,
                                struct error *error)
 {

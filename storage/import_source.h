@@ -47,6 +47,9 @@ struct import_source;
 NODISCARD enum status import_source_open(const char *path, struct import_source **ret_source,
                                          struct error *error);
 void import_source_close(struct import_source *source);
+/* What the next block takes: blocks begin small and grow to IMPORT_BLOCK_BYTES. 0: a document takes what it
+ * takes. */
+size_t import_source_block_bytes(const struct import_source *source);
 /* Fills an empty block. STATUS_NOT_FOUND (without a text) at the end. A file that is cut short or damaged
  * (gzip) fails after its good lines were handed out. */
 NODISCARD enum status import_source_next(struct import_source *source, struct import_block *block,

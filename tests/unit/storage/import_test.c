@@ -577,6 +577,54 @@ static void a_small_memory_gives_the_same_export(void **state)
     teardown((void **)&other);
 }
 
+static size_t segments_of(struct fixture *f, enum resource_type type)
+{
+    struct engine_table_stats stats;
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_table_stats(txn, (unsigned)TABLE_SEGMENT + (unsigned)type, &stats, NULL),
+                     STATUS_OK);
+    engine_end(txn);
+    return stats.entries;
+}
+
+static void a_beneficiary_that_straddles_a_full_memory_is_packed_once(void **state)
+{
+    enum { BENEFICIARIES = 60, LINES_EACH = 300 };
+    struct fixture *f = *state;
+    for (int i = 0; i < BENEFICIARIES * LINES_EACH; i++) {
+        char id[32], beneficiary[32];
+        snprintf(beneficiary, sizeof beneficiary, "b%04d", i / LINES_EACH);
+        snprintf(id, sizeof id, "e%06d", i);
+        load_line(&f->text, EOB, id, beneficiary, NULL, 1, NULL);
+    }
+    const char *path = load_file(&f->load, ".ndjson", buffer_slice(&f->text));
+    struct import_options options = {
+        .paths = &path, .path_count = 1, .aco_id = ACO, .memory_bytes = 500000, .threads = 2};
+    assert_true(f->text.size > 2 * options.memory_bytes);
+    struct import_counts counts = load_run(&f->load, &options);
+    assert_int_equal(counts.added, BENEFICIARIES * LINES_EACH);
+    assert_int_equal(counts.beneficiaries, BENEFICIARIES);
+    assert_int_equal(segments_of(f, EOB), BENEFICIARIES);
+    counts = load_run(&f->load, &options);
+    assert_int_equal(counts.identical, BENEFICIARIES * LINES_EACH);
+}
+
+static void a_beneficiary_that_fills_the_memory_is_packed_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 5000; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "e%06d", i);
+        line(f, EOB, id, 1, NULL);
+    }
+    const char *path = load_file(&f->load, ".ndjson", buffer_slice(&f->text));
+    struct import_options options = {
+        .paths = &path, .path_count = 1, .aco_id = ACO, .memory_bytes = 300000, .threads = 2};
+    struct import_counts counts = load_run(&f->load, &options);
+    assert_int_equal(counts.added, 5000);
+    assert_in_range(counts.beneficiaries, 2, 100);
+}
+
 static void a_directory_of_small_files_is_walked(void **state)
 {
     struct fixture *f = *state;
@@ -716,6 +764,8 @@ int main(void)
         TEST(a_bundle_gives_its_resources),
         TEST(a_json_file_may_be_one_resource),
         TEST(a_small_memory_gives_the_same_export),
+        TEST(a_beneficiary_that_straddles_a_full_memory_is_packed_once),
+        TEST(a_beneficiary_that_fills_the_memory_is_packed_in_parts),
         TEST(a_directory_of_small_files_is_walked),
         TEST(an_unknown_aco_stops_the_import_before_it_begins),
         TEST(an_mbi_that_could_be_taken_for_an_id_leads_to_nobody),
