@@ -25,15 +25,23 @@ static void expect_ok(enum status status, const struct error *error)
         fail_msg("%s: %s", status_name(status), error->text);
 }
 
+static char clock_path[256];
+
+static void clock_remove(void)
+{
+    remove(clock_path);
+}
+
 void load_clock_shift(long seconds)
 {
-    static char path[256];
-    if (!path[0]) {
+    if (!clock_path[0]) {
         const char *parent = getenv("TMPDIR");
-        snprintf(path, sizeof path, "%s/sluice-clock-%d", parent ? parent : "/tmp", (int)getpid());
-        setenv("SLUICE_TEST_CLOCK", path, 1);
+        snprintf(clock_path, sizeof clock_path, "%s/sluice-clock-%d", parent ? parent : "/tmp",
+                 (int)getpid());
+        setenv("SLUICE_TEST_CLOCK", clock_path, 1);
+        atexit(clock_remove);
     }
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(clock_path, "w");
     if (!file)
         abort();
     fprintf(file, "%ld\n", seconds);
