@@ -80,6 +80,15 @@ LIBRARIES = [
     Library("support",  "tests/support", ["codec"],           "-lcmocka -lzip -lz"),
 ]
 
+# C that a script writes; part of a library like a file of its folder. Inputs are patterns of files; what is not
+# there on every machine stands in `optional`, and is looked for again in each build until it is there.
+Generated = namedtuple("Generated", "path library command inputs optional")
+GENERATED = [
+    Generated("build/page/assets.c", "server", "tools/web/pack",
+              ["server/page/*", "tools/web/pack", "tools/web/assets.sha256"],
+              ["build/web/node_modules/swagger-ui-dist/package.json"]),
+]
+
 # A program is these files and these libraries. One whose files are not there yet is left out.
 Program = namedtuple("Program", "name sources uses links")
 PROGRAMS = [
@@ -174,7 +183,8 @@ def folders_of(paths):
 
 
 def library_sources(library):
-    return [path for path in find(f"{library.folder}/**/*.c") if os.path.basename(path) != "main.c"]
+    return ([path for path in find(f"{library.folder}/**/*.c") if os.path.basename(path) != "main.c"]
+            + [generated.path for generated in GENERATED if generated.library == library.name])
 
 
 def unit_tests():
@@ -346,6 +356,14 @@ def write_checks(ninja):
     ninja.build(["layers"], "phony", layer_stamps())
 
 
+def write_generated(ninja):
+    for generated in GENERATED:
+        inputs = [path for pattern in generated.inputs for path in find(pattern)]
+        ninja.build([generated.path], "generate", inputs, implicit=generated.optional, make=generated.command)
+        # Without this, ninja would stop when there is none.
+        ninja.build(generated.optional, "phony")
+
+
 def build_ninja():
     ninja = Ninja()
     ninja.line("# Written by configure.py; edit that instead. Run it after a merge conflict here.")
@@ -355,7 +373,8 @@ def build_ninja():
     ninja.line("include build.local.ninja")
     ninja.line()
     ninja.rule("configure", command="./configure.py", description="CONFIGURE", generator="1", restat="1")
-    folders = folders_of(all_files())
+    folders = folders_of(all_files() + [path for generated in GENERATED for pattern in generated.inputs
+                                        for path in find(pattern)])
     ninja.build(["build.ninja"], "configure", implicit=["configure.py", *folders])
     # A folder that was removed is not an error but a reason to run configure.py again.
     ninja.build(folders, "phony")
@@ -364,7 +383,9 @@ def build_ninja():
     ninja.rule("ar", command="rm -f $out && $ar rcs $out $in", description="AR $out")
     ninja.rule("publish", command="ln -sf $target $out", description="LINK $out")
     ninja.rule("test", command="tests/run.py --variant $variant", description="TEST $variant", pool="console")
+    ninja.rule("generate", command="$make $out", description="GENERATE $out", restat="1")
     write_checks(ninja)
+    write_generated(ninja)
     for variant in VARIANTS:
         write_variant(ninja, variant)
     ninja.line()

@@ -21,11 +21,15 @@ const struct route routes[] = {
     {HTTP_METHOD_GET, "/_health", ROUTE_AUTH_NONE, false, handle_health},
     {HTTP_METHOD_GET, "/api/v1/metadata", ROUTE_AUTH_NONE, false, handle_metadata},
     {HTTP_METHOD_GET, "/api/v1/Patient/$export", ROUTE_AUTH_BEARER, true, handle_export_patient},
-    {HTTP_METHOD_GET, "/api/v1/Group/{group}/$export", ROUTE_AUTH_BEARER, true, handle_export_group},
+    {HTTP_METHOD_GET, "/api/v1/Group/{groupId}/$export", ROUTE_AUTH_BEARER, true, handle_export_group},
     {HTTP_METHOD_GET, "/api/v1/jobs", ROUTE_AUTH_BEARER, false, handle_job_list},
-    {HTTP_METHOD_GET, "/api/v1/jobs/{job}", ROUTE_AUTH_BEARER, false, handle_job_status},
-    {HTTP_METHOD_DELETE, "/api/v1/jobs/{job}", ROUTE_AUTH_BEARER, false, handle_job_delete},
-    {HTTP_METHOD_GET, "/data/{job}/{file}", ROUTE_AUTH_BEARER, false, handle_data_file},
+    {HTTP_METHOD_GET, "/api/v1/jobs/{jobId}", ROUTE_AUTH_BEARER, false, handle_job_status},
+    {HTTP_METHOD_DELETE, "/api/v1/jobs/{jobId}", ROUTE_AUTH_BEARER, false, handle_job_delete},
+    {HTTP_METHOD_GET, "/data/{jobId}/{filename}", ROUTE_AUTH_BEARER, false, handle_data_file},
+    {HTTP_METHOD_GET, "/api/v1/swagger", ROUTE_AUTH_NONE, false, handle_page_moved},
+    {HTTP_METHOD_GET, "/api/v1/swagger/", ROUTE_AUTH_NONE, false, handle_page},
+    {HTTP_METHOD_GET, "/api/v1/swagger/openapi.json", ROUTE_AUTH_NONE, false, handle_openapi},
+    {HTTP_METHOD_GET, "/api/v1/swagger/{asset}", ROUTE_AUTH_NONE, false, handle_page_asset},
 };
 const size_t route_count = sizeof routes / sizeof *routes;
 

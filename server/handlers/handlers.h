@@ -33,4 +33,10 @@ void handle_job_delete(struct exchange *exchange, const struct route_call *call)
 /* data.c; job id and file name are parameters 0 and 1 */
 void handle_data_file(struct exchange *exchange, const struct route_call *call);
 
+/* swagger.c; the file's name is parameter 0 of the last */
+void handle_page_moved(struct exchange *exchange, const struct route_call *call);
+void handle_page(struct exchange *exchange, const struct route_call *call);
+void handle_openapi(struct exchange *exchange, const struct route_call *call);
+void handle_page_asset(struct exchange *exchange, const struct route_call *call);
+
 #endif

@@ -14,7 +14,7 @@
 
 #define JOB_LIST_MAX 1000 /* jobs in one Bundle, the newest */
 
-/* ---- GET /api/v1/jobs/{job} ---- */
+/* ---- GET /api/v1/jobs/{jobId} ---- */
 
 static void send_progress(struct exchange *exchange, const struct job *job,
                           const struct exports_progress *progress)
@@ -105,7 +105,7 @@ void handle_job_status(struct exchange *exchange, const struct route_call *call)
     }
 }
 
-/* ---- DELETE /api/v1/jobs/{job} ---- */
+/* ---- DELETE /api/v1/jobs/{jobId} ---- */
 
 struct delete_request {
     struct job_change change; /* first: it comes back as the message */

@@ -805,7 +805,7 @@ static void the_log_tells_the_route_and_no_secret(void **state)
             fail_msg("%s in %s", secrets[i], text);
     assert_null(strstr(text, client_secret));
     assert_null(strstr(text, token));
-    assert_non_null(strstr(text, "\"route\":\"/api/v1/jobs/{job}\""));
+    assert_non_null(strstr(text, "\"route\":\"/api/v1/jobs/{jobId}\""));
     char *line = strstr(text, id);
     assert_non_null(line);
     while (line > text && line[-1] != '\n')
