@@ -332,7 +332,8 @@ static void step_load(struct world *w)
                 w->model.people[person].items[item].source_us = stored_source_us(w, person, item);
         }
     }
-    /* The same again: nothing new. (With an ACO, one that has just lost an MBI's beneficiary gets it back.) */
+    /* The same again: nothing new. (With an ACO, one that has just lost an MBI's beneficiary gets it back.)
+     */
     uint64_t before = aco < 0 && below(w, 4) == 0 ? load_contents_hash(&w->fixture) : 0;
     if (before) {
         got = load_run(&w->fixture, &options);
