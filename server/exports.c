@@ -166,6 +166,10 @@ static void begin_slice(struct exports *exports, const struct slice_of_work *sli
     run->retry_at_us = 0;
     if (!run->begun_us)
         run->begun_us = clock_monotonic_us();
+    /* Before the commit that ends the job: whoever has seen the end may kick off at once. Until then the
+     * kick-off's own transaction refuses. */
+    if (slice->phase == RUN_PHASE_COMPLETE || slice->phase == RUN_PHASE_FAIL)
+        run_return_token(exports, run);
     if (slice->phase == RUN_PHASE_FILES) {
         struct run_file *file = &run->files[slice->file_index];
         file->state = RUN_FILE_HELD;
