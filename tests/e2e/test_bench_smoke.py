@@ -1,0 +1,48 @@
+"""The benchmarks in smoke size: they run, check their results and report. No time is judged here."""
+
+import json
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import sluice
+
+SCRIPT = os.path.join(sluice.ROOT, "tests", "bench", "export_against_copy.py")
+
+
+class ExportAgainstCopyTest(unittest.TestCase):
+    timeout_seconds = 300
+
+    @classmethod
+    def setUpClass(cls):
+        # The script itself compares every exported line with what was imported, and ends with 1 if one differs.
+        cls.report = json.loads(sluice.run(sys.executable, SCRIPT, "--smoke", "--json").stdout)
+
+    def test_every_round_is_measured_in_every_way(self):
+        self.assertEqual(self.report["rounds"], 2)
+        self.assertEqual(set(self.report["seconds"]), {"import", "export", "export_client", "copy", "floor", "wait",
+                                                       "plan", "write", "sync", "commit"})
+        for kind, seconds in self.report["seconds"].items():
+            self.assertEqual(len(seconds), 2, kind)
+            self.assertTrue(all(second >= 0 for second in seconds), kind)
+
+    def test_the_report_says_what_was_measured_and_where(self):
+        self.assertGreater(self.report["raw_bytes"], 1_000_000)
+        self.assertGreater(self.report["raw_bytes"], 5 * self.report["stored_bytes"])
+        self.assertEqual(self.report["files"], 3)
+        for key in ("cpu", "cores", "disk", "file_system", "kernel"):
+            self.assertTrue(self.report["machine"][key], key)
+        self.assertIn("--smoke", self.report["command"])
+
+    def test_it_prints_a_section_of_markdown(self):
+        sys.path.insert(0, os.path.dirname(SCRIPT))
+        import export_against_copy
+        text = export_against_copy.markdown(self.report)
+        self.assertIn("times mean nothing", text)
+        for title in ("export", "copy", "floor", "import", "export / copy", "export / floor", "Machine", "Commit"):
+            self.assertIn(title, text)
+
+
+if __name__ == "__main__":
+    unittest.main()
