@@ -5,6 +5,7 @@ after document in the order of its index. Blocks without a mark are not commands
 """
 
 import glob
+import json
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from sluice import BUILD, ROOT, program, run
+from sluice import BUILD, ROOT, Server, Site, program, run
 
 STORY_SECONDS = 100
 
@@ -99,6 +100,38 @@ class CommandsTest(unittest.TestCase):
         for path in documents():
             if path not in told:
                 self.assertEqual(blocks(read(path), "sh"), [], f"{path}: nothing runs its commands")
+
+
+class AnswersTest(unittest.TestCase):
+    """The JSON that docs/api.md shows is what the server sends: keys, their order, and what is not chance."""
+
+    CHANCE = [(r"https?://(?:127\.0\.0\.1:\d+|host)", "BASE"), (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "INSTANT"),
+              (r"[0-9a-f]{8}-[0-9a-f-]{27}", "UUID"), (r'"(count|fileSize)":\d+', r'"\1":N'),
+              (r'"access_token":"[^"]*"', '"access_token":"TOKEN"')]
+
+    def settle(self, text):
+        text = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
+        for pattern, settled in self.CHANCE:
+            text = re.sub(pattern, settled, text)
+        return text
+
+    def test_the_documents_of_the_api(self):
+        shown = blocks(read("docs/api.md"), "json")
+        site = Site()
+        patient = {"resourceType": "Patient", "id": "p1", "meta": {"lastUpdated": "2025-01-01T00:00:00.000+00:00"}}
+        site.ctl("import", "--aco", "A9994", site.write("Patient.ndjson", json.dumps(patient)))
+        with Server(site, plaintext=True) as server:
+            client, secret = site.credentials["A9994"]
+            sent = [server.curl("/auth/token", "--user", f"{client}:{secret}", method="POST")[2]]
+            token = server.token()
+            sent.append(server.curl("/api/v1/jobs/99", token=token)[2])
+            job = server.kick_off(token)
+            server.wait_for_job(job, token)
+            sent += [server.curl(path, token=token)[2] for path in (job, "/api/v1/jobs", "/api/v1/metadata")]
+        site.close()
+        self.assertEqual(len(shown), len(sent))
+        for expected, found in zip(shown, sent):
+            self.assertEqual(self.settle(expected), self.settle(found))
 
 
 class LinksTest(unittest.TestCase):
