@@ -340,18 +340,49 @@ static void log_failed_slice(const struct export_run *run, const struct slice_re
     log_end(&line);
 }
 
-/* Versions that were superseded while a job needed them can go once none does. */
+/* A look without a commit: mostly there is nothing. */
+static bool has_superseded(struct exports *exports)
+{
+    struct engine_txn *txn;
+    struct engine_cursor *cursor = NULL;
+    struct slice key, value;
+    uint64_t oldest_sequence, death = UINT64_MAX;
+    if (engine_begin_read(store_engine(exports->service->store), &txn, NULL) != STATUS_OK)
+        return false;
+    enum status status = job_oldest_sequence(txn, &oldest_sequence, NULL);
+    if (status == STATUS_OK)
+        status = engine_cursor_open(txn, TABLE_DEAD, &cursor, NULL);
+    if (status == STATUS_OK) {
+        engine_seek(cursor, slice_make(NULL, 0), slice_make(NULL, 0));
+        status = engine_next(cursor, &key, &value, NULL);
+    }
+    bool found = status == STATUS_OK && key_take_u64(&key, &death) && death <= oldest_sequence;
+    engine_cursor_close(cursor);
+    engine_end(txn);
+    return found;
+}
+
+static bool is_stopping(struct exports *exports)
+{
+    pthread_mutex_lock(&exports->lock);
+    bool stopping = exports->stopping;
+    pthread_mutex_unlock(&exports->lock);
+    return stopping;
+}
+
+/* Versions that were superseded while a job needed them can go once none does. What is left when the server
+ * stops goes at the next start. */
 static void collect_superseded(struct exports *exports)
 {
-    struct resources_collect collect;
+    struct resources_collect collect = {.ret_more = has_superseded(exports)};
     struct error error;
-    do {
+    while (collect.ret_more && !is_stopping(exports)) {
         resources_collect_init(&collect, EXPORT_COLLECT_MAX);
         if (writer_call(exports->service->writer, &collect.request, &error) != STATUS_OK) {
             log_event(LOG_LEVEL_ERROR, "superseded versions kept", "%s", error.text);
             return;
         }
-    } while (collect.ret_more);
+    }
 }
 
 static void dispose(struct exports *exports, struct export_run *run)

@@ -91,6 +91,10 @@ static void deliver_created(struct message *message, void *receiver)
     case STATUS_INVALID: /* the clock moved since it was checked */
         exchange_fail(exchange, 400, "value", PROBLEM_FORMATTING, KICKOFF_TEXT_FUTURE);
         break;
+    case STATUS_NOT_FOUND: /* the ACO was removed after its token was verified */
+    case STATUS_DENIED:
+        exchange_fail_token(exchange);
+        break;
     default:
         exchange_fail_status(exchange, create->request.status, &create->request.error);
     }
