@@ -40,6 +40,13 @@ struct file_body {
     bool waiting; /* the last answer was BODY_PULL_WAIT */
     bool closed;  /* while it was busy: free when it is back */
 
+    struct byte_range ranges[RANGES_MAX]; /* of the coding's bytes */
+    size_t range_count;
+    size_t range_at;   /* the range that is handed out */
+    uint64_t given;    /* bytes of it that were handed out */
+    size_t text_given; /* bytes of the text before it that were handed out */
+    bool is_placed;    /* `at` and what goes with it stand at the range's begin */
+
     struct window file;
     uint64_t at; /* next byte of the file to hand out or to inflate */
 
@@ -49,6 +56,8 @@ struct file_body {
     struct inflater *inflater;
     struct buffer raw; /* inflated, handed out up to raw_given */
     size_t raw_given;
+    bool raw_is_ready; /* nothing that has to be checked first stands between it and the client */
+    size_t raw_skip;   /* bytes of the next piece that lie before the range */
     uint64_t raw_done; /* bytes inflated so far */
     uint32_t crc;
 
@@ -172,9 +181,6 @@ static enum body_pull pull_gzip(struct file_body *body, size_t bytes_max, struct
 {
     if (body->busy)
         return BODY_PULL_WAIT;
-    uint64_t left = body->file.file_bytes - body->at;
-    if (left == 0)
-        return BODY_PULL_END;
     switch (window_fill(body, &body->file, body->at, 1, FILE_BODY_WINDOW_BYTES)) {
     case FILL_OK:
         break;
@@ -189,14 +195,19 @@ static enum body_pull pull_gzip(struct file_body *body, size_t bytes_max, struct
         size = bytes_max;
     *ret_chunk = slice_make(body->file.data.data + skip, size);
     body->at += size;
-    return body->at == body->file.file_bytes ? BODY_PULL_END : BODY_PULL_MORE;
+    return BODY_PULL_MORE;
 }
 
 /* ---- identity ---- */
 
-static bool index_is_done(const struct file_body *body)
+static const struct byte_range *range_now(const struct file_body *body)
 {
-    return body->index_at == body->index.file_bytes;
+    return &body->ranges[body->range_at];
+}
+
+static bool range_is_whole(const struct file_body *body)
+{
+    return range_now(body)->begin == 0 && range_now(body)->end == body->options.raw_bytes;
 }
 
 /* The entry that comes next. */
@@ -255,11 +266,11 @@ static enum fill_result check_trailer(struct file_body *body)
     return right ? FILL_OK : FILL_FAIL;
 }
 
-/* Inflates until a window's worth is there, or all. The last piece is only given out once it is known that
- * all of them were right. */
+/* Inflates until a window's worth is there, or the range's end. The last piece of all is only given out once
+ * it is known that all of them were right. */
 static enum fill_result fill_raw(struct file_body *body)
 {
-    while (!index_is_done(body)) {
+    while (body->raw_done < range_now(body)->end) {
         struct encoder_index_entry entry;
         enum fill_result result = index_peek(body, &entry);
         if (result == FILL_OK && body->raw.size && body->raw.size + entry.raw_bytes > FILE_BODY_WINDOW_BYTES)
@@ -271,30 +282,141 @@ static enum fill_result fill_raw(struct file_body *body)
         if (result != FILL_OK)
             return result;
     }
-    return check_trailer(body);
+    return range_is_whole(body) ? check_trailer(body) : FILL_OK;
 }
 
 static enum body_pull pull_identity(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
 {
-    if (body->raw_given == body->raw.size) {
+    if (!body->raw_is_ready) {
         if (body->busy)
             return BODY_PULL_WAIT;
-        if (index_is_done(body) && body->raw_given)
-            return BODY_PULL_END;
-        buffer_reset(&body->raw);
-        body->raw_given = 0;
-    }
-    if (body->raw_given == 0) {
-        enum fill_result result = body->busy ? FILL_WAIT : fill_raw(body);
+        if (body->raw_given == body->raw.size) { /* else it waits for the trailer's check */
+            buffer_reset(&body->raw);
+            body->raw_given = 0;
+        }
+        enum fill_result result = fill_raw(body);
         if (result != FILL_OK)
             return result == FILL_WAIT ? BODY_PULL_WAIT : BODY_PULL_FAIL;
+        body->raw_is_ready = true;
+        body->raw_given = body->raw_skip;
+        body->raw_skip = 0;
     }
     size_t size = body->raw.size - body->raw_given;
     if (size > bytes_max)
         size = bytes_max;
     *ret_chunk = slice_make(body->raw.data + body->raw_given, size);
     body->raw_given += size;
-    return index_is_done(body) && body->raw_given == body->raw.size ? BODY_PULL_END : BODY_PULL_MORE;
+    body->raw_is_ready = body->raw_given < body->raw.size;
+    return BODY_PULL_MORE;
+}
+
+/* ---- ranges ---- */
+
+static bool index_read(struct file_body *body, uint64_t number, struct encoder_index_entry *ret_entry)
+{
+    char bytes[ENCODER_INDEX_ENTRY_SIZE];
+    ssize_t got;
+    do {
+        got = pread(body->index.fd, bytes, sizeof bytes, (off_t)(number * sizeof bytes));
+    } while (got < 0 && errno == EINTR);
+    if (got != sizeof bytes)
+        return false;
+    encoder_index_entry_load(bytes, ret_entry);
+    return true;
+}
+
+/* Stands at the piece that holds the range's first byte: a search in the index, on an I/O worker. */
+static bool place_identity(struct file_body *body)
+{
+    struct encoder_index_entry entry;
+    uint64_t low = 0, high = body->index.file_bytes / ENCODER_INDEX_ENTRY_SIZE; /* it is in [low, high) */
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (!index_read(body, middle, &entry))
+            return false;
+        *(entry.raw_offset <= range_now(body)->begin ? &low : &high) = middle;
+    }
+    if (high == 0 || !index_read(body, low, &entry) || entry.raw_offset > range_now(body)->begin ||
+        range_now(body)->begin - entry.raw_offset >= entry.raw_bytes)
+        return false;
+    body->index_at = low * ENCODER_INDEX_ENTRY_SIZE;
+    body->at = entry.gzip_offset;
+    body->raw_done = entry.raw_offset;
+    body->raw_skip = (size_t)(range_now(body)->begin - entry.raw_offset);
+    body->is_placed = true;
+    return true;
+}
+
+static void task_place(struct io_task *task)
+{
+    struct file_body *body = body_of_task(task);
+    body->status = place_identity(body) ? STATUS_OK : STATUS_IO;
+}
+
+/* Goes to the begin of the range that comes next. False: a worker does it. */
+static bool range_place(struct file_body *body)
+{
+    buffer_reset(&body->raw);
+    body->raw_given = 0;
+    body->raw_is_ready = false;
+    body->crc = 0;
+    if (body->options.coding == FILE_CODING_GZIP) {
+        body->at = range_now(body)->begin;
+        body->is_placed = true;
+        return true;
+    }
+    body->task.run = task_place;
+    body->task.finished = finished_read;
+    body->busy = true;
+    io_workers_submit(body->options.io, &body->task);
+    return false;
+}
+
+/* The text that stands before a range, or behind the last one. False: all of it was given. */
+static bool pull_text(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
+{
+    if (!body->options.texts)
+        return false;
+    struct slice rest = slice_skip(body->options.texts[body->range_at], body->text_given);
+    if (!rest.size)
+        return false;
+    if (rest.size > bytes_max)
+        rest.size = bytes_max;
+    body->text_given += rest.size;
+    *ret_chunk = rest;
+    return true;
+}
+
+static bool body_is_at_end(const struct file_body *body)
+{
+    return body->range_at == body->range_count &&
+           (!body->options.texts || body->text_given == body->options.texts[body->range_at].size);
+}
+
+static enum body_pull pull_range(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
+{
+    if (body->busy && !body->is_placed)
+        return BODY_PULL_WAIT;
+    if (body->status != STATUS_OK)
+        return BODY_PULL_FAIL;
+    if (!body->is_placed && !range_place(body))
+        return BODY_PULL_WAIT;
+    uint64_t left = range_now(body)->end - range_now(body)->begin - body->given;
+    if (bytes_max > left)
+        bytes_max = (size_t)left;
+    enum body_pull result = body->options.coding == FILE_CODING_IDENTITY
+                                ? pull_identity(body, bytes_max, ret_chunk)
+                                : pull_gzip(body, bytes_max, ret_chunk);
+    if (result != BODY_PULL_MORE)
+        return result;
+    body->given += ret_chunk->size;
+    if (ret_chunk->size == left) {
+        body->range_at++;
+        body->given = 0;
+        body->text_given = 0;
+        body->is_placed = false;
+    }
+    return BODY_PULL_MORE;
 }
 
 /* ---- opening and closing ---- */
@@ -303,9 +425,11 @@ static enum body_pull body_pull(struct body_source *source, size_t bytes_max, st
 {
     struct file_body *body = (struct file_body *)source; /* its first member */
     *ret_chunk = (struct slice){NULL, 0};
-    enum body_pull result = body->options.coding == FILE_CODING_IDENTITY
-                                ? pull_identity(body, bytes_max, ret_chunk)
-                                : pull_gzip(body, bytes_max, ret_chunk);
+    enum body_pull result = BODY_PULL_MORE;
+    if (!pull_text(body, bytes_max, ret_chunk) && body->range_at < body->range_count)
+        result = pull_range(body, bytes_max, ret_chunk);
+    if (result == BODY_PULL_MORE && body_is_at_end(body))
+        result = BODY_PULL_END;
     body->waiting = result == BODY_PULL_WAIT;
     return result;
 }
@@ -336,6 +460,8 @@ static void task_open(struct io_task *task)
         if (status == STATUS_OK && body->index.file_bytes % ENCODER_INDEX_ENTRY_SIZE)
             status = error_set(error, STATUS_CORRUPT, "%s is no index", body->index_path);
     }
+    if (status == STATUS_OK && body->index_path && !place_identity(body))
+        status = error_set(error, STATUS_CORRUPT, "%s does not fit its file", body->index_path);
     body->status = status;
 }
 
@@ -373,7 +499,13 @@ struct file_body *file_body_open(const struct file_body_options *options)
     if (identity) {
         body->index_path = mem_strdup(options->index_path);
         body->inflater = inflater_new();
-        body->at = GZIP_HEADER_SIZE;
+    }
+    body->ranges[0] = (struct byte_range){0, identity ? options->raw_bytes : options->gzip_bytes};
+    body->range_count = 1;
+    CHECK(options->range_count <= RANGES_MAX);
+    if (options->range_count) {
+        memcpy(body->ranges, options->ranges, options->range_count * sizeof *options->ranges);
+        body->range_count = options->range_count;
     }
     body->task.run = task_open;
     body->task.finished = finished_open;

@@ -7,8 +7,11 @@
  * is being sent. Reading (rather than mapping) means that a bad sector or a truncated file is an error,
  * never a SIGBUS.
  *
- * The identity bytes are checked against the gzip trailer's CRC and length before the last of them is
- * handed out: a body that is not right never looks complete.
+ * A body gives the whole, or some ranges of it, one after another. A range of the identity bytes begins at
+ * the piece that holds its first byte, found in the index: its cost does not depend on where it lies.
+ *
+ * When all identity bytes are asked for they are checked against the gzip trailer's CRC and length before the
+ * last of them is handed out: a body that is not right never looks complete.
  *
  * A body opened on a file outlives the file's deletion.
  *
@@ -19,6 +22,7 @@
 
 #include "server/exchange.h"
 #include "server/io_workers.h"
+#include "server/precondition.h"
 
 #define FILE_BODY_WINDOW_BYTES ((size_t)256 * 1024)
 
@@ -34,6 +38,11 @@ struct file_body_options {
     const char *index_path; /* FILE_CODING_IDENTITY; copied */
     uint64_t gzip_bytes;    /* what the file must have */
     uint64_t raw_bytes;
+    const struct byte_range *ranges; /* of the coding's bytes, each not empty; copied */
+    size_t range_count;              /* 0: the whole */
+    /* What stands before each range and behind the last one: range_count + 1 texts, or NULL. Borrowed until
+     * the body is closed. */
+    const struct slice *texts;
     void *context; /* of both */
     /* The file was opened, or not: STATUS_NOT_FOUND if it is not there, STATUS_CORRUPT if its size is wrong.
      * On OK take file_body_source; in every case the body is closed through it. */

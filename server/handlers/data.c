@@ -1,12 +1,14 @@
-#include "codec/base/mem.h"
+#include "codec/base/check.h"
 #include "codec/instant.h"
 #include "server/exports.h"
 #include "server/file_body.h"
 #include "server/handlers/handlers.h"
 #include "server/handlers/job_access.h"
+#include "server/precondition.h"
 #include "server/reactor.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #define UUID_SIZE 36
 
@@ -37,25 +39,82 @@ struct download {
     struct job job;
     const struct job_file *file;
     enum file_coding coding;
+    uint64_t bytes; /* of the coding */
+    char etag[64];
+    struct byte_range ranges[RANGES_MAX];
+    size_t range_count;  /* 0: the whole */
+    struct slice *texts; /* of several ranges: what stands between them */
+    char boundary[33];
 };
 
-/* The fields that say what the bytes are. They are the same for GET and HEAD. */
+#define CONTENT_TYPE "application/fhir+ndjson"
+
+/* The fields that say what the bytes are. They are the same for GET and HEAD, and for 200, 206 and 304. */
 static void put_fields(const struct download *download)
 {
     struct reply *reply = &download->exchange->reply;
-    const struct job_file *file = download->file;
-    bool is_gzip = download->coding == FILE_CODING_GZIP;
     char date[INSTANT_TEXT_SIZE];
-    reply_field(reply, "Content-Type", "application/fhir+ndjson");
-    if (is_gzip)
+    if (download->coding == FILE_CODING_GZIP)
         reply_field(reply, "Content-Encoding", "gzip");
-    reply_fieldf(reply, "ETag", "\"%s-%s\"", file->uuid, is_gzip ? "gzip" : "identity");
+    reply_field(reply, "ETag", download->etag);
     http_date_format(download->job.updated_us, date);
     reply_field(reply, "Last-Modified", date);
     http_date_format(download->job.expires_us, date);
     reply_field(reply, "Expires", date);
-    reply_field(reply, "Accept-Ranges", "none");
-    reply->length = (int64_t)(is_gzip ? file->gzip_bytes : file->raw_bytes);
+    reply_field(reply, "Accept-Ranges", "bytes");
+}
+
+static struct slice arena_format(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
+static struct slice arena_format(struct arena *arena, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    int size = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    CHECK(size > 0 && (size_t)size < sizeof text);
+    return arena_copy(arena, slice_make(text, (size_t)size));
+}
+
+/* multipart/byteranges (RFC 9110 section 14.6): the lines before each part and behind the last. The boundary
+ * is the file's random name, which no file holds. */
+static int64_t make_parts(struct download *download)
+{
+    struct arena *arena = &download->exchange->arena;
+    int64_t length = 0;
+    memcpy(download->boundary, download->file->uuid, 32);
+    download->boundary[32] = '\0';
+    download->texts = arena_alloc(arena, (download->range_count + 1) * sizeof *download->texts);
+    for (size_t i = 0; i < download->range_count; i++) {
+        const struct byte_range *range = &download->ranges[i];
+        download->texts[i] = arena_format(arena,
+                                          "\r\n--%s\r\nContent-Type: " CONTENT_TYPE "\r\n"
+                                          "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64 "\r\n\r\n",
+                                          download->boundary, range->begin, range->end - 1, download->bytes);
+        length += (int64_t)(download->texts[i].size + (range->end - range->begin));
+    }
+    download->texts[download->range_count] = arena_format(arena, "\r\n--%s--\r\n", download->boundary);
+    return length + (int64_t)download->texts[download->range_count].size;
+}
+
+/* Status, type and length of what is sent. */
+static void put_extent(struct download *download)
+{
+    struct reply *reply = &download->exchange->reply;
+    reply->status = download->range_count ? 206 : 200;
+    reply->length = (int64_t)download->bytes;
+    if (download->range_count > 1) {
+        reply->length = make_parts(download);
+        reply_fieldf(reply, "Content-Type", "multipart/byteranges; boundary=%s", download->boundary);
+        return;
+    }
+    reply_field(reply, "Content-Type", CONTENT_TYPE);
+    if (download->range_count == 1) {
+        const struct byte_range *range = &download->ranges[0];
+        reply->length = (int64_t)(range->end - range->begin);
+        reply_fieldf(reply, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range->begin,
+                     range->end - 1, download->bytes);
+    }
 }
 
 static void file_opened(void *context, struct file_body *body, enum status status, const struct error *error)
@@ -71,7 +130,6 @@ static void file_opened(void *context, struct file_body *body, enum status statu
         return exchange_fail_status(exchange, status, &kept);
     }
     put_fields(download);
-    exchange->reply.status = 200;
     exchange->reply.source = file_body_source(body);
     exchange_send(exchange);
 }
@@ -100,6 +158,9 @@ static void open_file(struct download *download)
         .index_path = buffer_text(&index_path),
         .gzip_bytes = file->gzip_bytes,
         .raw_bytes = file->raw_bytes,
+        .ranges = download->ranges,
+        .range_count = download->range_count,
+        .texts = download->texts,
         .context = download,
         .opened = file_opened,
         .ready = file_ready,
@@ -108,11 +169,37 @@ static void open_file(struct download *download)
     buffer_release(&index_path);
 }
 
+static struct slice optional_field(struct exchange *exchange, const char *name)
+{
+    struct slice value;
+    return request_field(exchange, name, &value) ? value : (struct slice){NULL, 0};
+}
+
+static enum precondition check_preconditions(struct download *download)
+{
+    struct exchange *exchange = download->exchange;
+    bool is_get = exchange->request.method == HTTP_METHOD_GET;
+    struct precondition_fields fields = {
+        .if_match = optional_field(exchange, "If-Match"),
+        .if_none_match = optional_field(exchange, "If-None-Match"),
+        .if_modified_since = optional_field(exchange, "If-Modified-Since"),
+        .if_unmodified_since = optional_field(exchange, "If-Unmodified-Since"),
+        .range = is_get ? optional_field(exchange, "Range") : (struct slice){NULL, 0},
+        .if_range = optional_field(exchange, "If-Range"),
+    };
+    struct representation representation = {
+        .etag = slice_from_text(download->etag),
+        .modified_us = download->job.updated_us,
+        .bytes = download->bytes,
+    };
+    return precondition_check(&fields, &representation, download->ranges, &download->range_count);
+}
+
 void handle_data_file(struct exchange *exchange, const struct route_call *call)
 {
     struct slice accept_encoding;
     struct download *download = arena_alloc(&exchange->arena, sizeof *download);
-    download->exchange = exchange;
+    *download = (struct download){.exchange = exchange};
     if (!job_of_call(exchange, call, &download->job))
         return;
     const struct job *job = &download->job;
@@ -126,5 +213,25 @@ void handle_data_file(struct exchange *exchange, const struct route_call *call)
     if (!file_coding_choose(has_field ? &accept_encoding : NULL, &download->coding))
         return exchange_fail(exchange, 406, "not-supported", PROBLEM_REQUEST,
                              "Files are served as gzip or identity; Accept-Encoding admits neither.");
-    open_file(download);
+    bool is_gzip = download->coding == FILE_CODING_GZIP;
+    download->bytes = is_gzip ? download->file->gzip_bytes : download->file->raw_bytes;
+    snprintf(download->etag, sizeof download->etag, "\"%s-%s\"", download->file->uuid,
+             is_gzip ? "gzip" : "identity");
+    switch (check_preconditions(download)) {
+    case PRECONDITION_WHOLE:
+    case PRECONDITION_PARTIAL:
+        put_extent(download);
+        return open_file(download);
+    case PRECONDITION_NOT_MODIFIED:
+        put_fields(download);
+        exchange->reply.status = 304;
+        return exchange_send(exchange);
+    case PRECONDITION_FAILED:
+        return exchange_fail(exchange, 412, "conflict", PROBLEM_REQUEST,
+                             "The file is not the one that If-Match or If-Unmodified-Since names.");
+    case PRECONDITION_UNSATISFIABLE:
+        reply_fieldf(&exchange->reply, "Content-Range", "bytes */%" PRIu64, download->bytes);
+        return exchange_fail(exchange, 416, "value", PROBLEM_REQUEST,
+                             "No byte of the file lies in the range that was asked for.");
+    }
 }

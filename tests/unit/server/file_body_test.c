@@ -140,7 +140,8 @@ static void wait_for_message(struct puller *puller)
     message_deliver_all(list, NULL);
 }
 
-static void puller_open(struct puller *puller, const struct sample *sample, enum file_coding coding)
+static void puller_open_ranges(struct puller *puller, const struct sample *sample, enum file_coding coding,
+                               const struct byte_range *ranges, size_t range_count, const struct slice *texts)
 {
     puller->opened = false;
     file_body_open(&(struct file_body_options){
@@ -151,12 +152,20 @@ static void puller_open(struct puller *puller, const struct sample *sample, enum
         .index_path = sample->index_path,
         .gzip_bytes = sample->gzip.size,
         .raw_bytes = sample->raw.size,
+        .ranges = ranges,
+        .range_count = range_count,
+        .texts = texts,
         .context = puller,
         .opened = on_opened,
         .ready = on_ready,
     });
     while (!puller->opened)
         wait_for_message(puller);
+}
+
+static void puller_open(struct puller *puller, const struct sample *sample, enum file_coding coding)
+{
+    puller_open_ranges(puller, sample, coding, NULL, 0, NULL);
 }
 
 static void puller_close(struct puller *puller)
@@ -230,6 +239,50 @@ static void bodies_are_the_files_bytes(void **state)
     check_bodies(one, 1);
     check_bodies(many, 3000);
     check_bodies(mixed, 8);
+}
+
+/* Random ranges of both codings, one and several, with and without texts between them. */
+static void ranges_are_those_bytes(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 100000, 300000, 5, 700, 262143, 262144, 40000, 1, 90000};
+    struct sample sample;
+    struct puller puller;
+    uint64_t random = store_fixture_seed();
+    struct buffer got = BUFFER_INIT, want = BUFFER_INIT;
+    sample_make(&sample, sizes, sizeof sizes / sizeof *sizes);
+    puller_init(&puller);
+    for (unsigned round = 0; round < 400; round++) {
+        enum file_coding coding = round % 2 ? FILE_CODING_GZIP : FILE_CODING_IDENTITY;
+        const struct buffer *bytes = coding == FILE_CODING_GZIP ? &sample.gzip : &sample.raw;
+        struct byte_range ranges[RANGES_MAX];
+        struct slice texts[RANGES_MAX + 1];
+        size_t count = round % 4 < 2 ? 1 : 1 + store_fixture_random(&random) % RANGES_MAX;
+        bool has_texts = count > 1;
+        buffer_reset(&got);
+        buffer_reset(&want);
+        for (size_t i = 0; i <= count; i++) {
+            texts[i] = slice_make("--between--", 1 + store_fixture_random(&random) % 11);
+            if (has_texts)
+                buffer_append_slice(&want, texts[i]);
+            if (i == count)
+                break;
+            ranges[i].begin = store_fixture_random(&random) % bytes->size;
+            uint64_t left = bytes->size - ranges[i].begin;
+            uint64_t most = store_fixture_random(&random) % 3 ? left : left < 50 ? left : 50;
+            ranges[i].end = ranges[i].begin + 1 + store_fixture_random(&random) % most;
+            buffer_append(&want, bytes->data + ranges[i].begin, ranges[i].end - ranges[i].begin);
+        }
+        puller_open_ranges(&puller, &sample, coding, ranges, count, has_texts ? texts : NULL);
+        assert_int_equal(puller.status, STATUS_OK);
+        assert_true(pull_all(&puller, 1 + store_fixture_random(&random) % 300000, &got));
+        assert_same(&got, &want);
+        puller_close(&puller);
+    }
+    buffer_release(&got);
+    buffer_release(&want);
+    puller_release(&puller);
+    sample_release(&sample);
 }
 
 static void body_goes_on_after_the_file_is_deleted(void **state)
@@ -403,6 +456,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_are_the_files_bytes),
+        cmocka_unit_test(ranges_are_those_bytes),
         cmocka_unit_test(body_goes_on_after_the_file_is_deleted),
         cmocka_unit_test(damaged_file_never_looks_complete),
         cmocka_unit_test(file_of_another_size_is_refused),
