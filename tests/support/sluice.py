@@ -121,8 +121,9 @@ class Server:
         else:
             certificate, key = Site.tls()
             command += ["--tls-cert", certificate, "--tls-key", key]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(self.log_path, "ab"), text=True,
-                                        env=self.environment)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
+                                            env=self.environment)
         line = self.process.stdout.readline()
         match = re.fullmatch(r"listening on (https?://127\.0\.0\.1:\d+)\n", line)
         if not match:
