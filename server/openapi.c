@@ -68,6 +68,7 @@ const struct openapi_operation openapi_operations[] = {
         .summary = "Who checks credentials",
         .description = "The authorization and authentication provider that this server uses. Needs no token.",
         .answers = {{200, OPENAPI_BODY_PROVIDER, "The provider and its version", {NULL}}},
+        .problems = {400},
     },
     {
         .method = HTTP_METHOD_GET,
@@ -77,6 +78,7 @@ const struct openapi_operation openapi_operations[] = {
         .summary = "The server's version",
         .description = "The version of the API that is running. Needs no token.",
         .answers = {{200, OPENAPI_BODY_VERSION, "The version", {NULL}}},
+        .problems = {400},
     },
     {
         .method = HTTP_METHOD_GET,
@@ -86,6 +88,7 @@ const struct openapi_operation openapi_operations[] = {
         .summary = "What the API can do",
         .description = "The server's FHIR CapabilityStatement. Needs no token.",
         .answers = {{200, OPENAPI_BODY_CAPABILITY, "The CapabilityStatement", {NULL}}},
+        .problems = {400},
     },
     {
         .method = HTTP_METHOD_GET,
@@ -156,6 +159,17 @@ const struct openapi_operation openapi_operations[] = {
         .parameters = {PARAMETER_JOB},
         .answers = {{202, OPENAPI_BODY_NONE, "The job is cancelled or removed.", {NULL}}},
         .problems = {404, 410},
+    },
+    {
+        .method = HTTP_METHOD_GET,
+        .pattern = "/api/v1/attribution_status",
+        .section = SECTION_DATA,
+        .id = "getAttributionStatus",
+        .summary = "When your beneficiaries were last updated",
+        .description = "The time at which the newest list of your beneficiaries was loaded. Export "
+                       "`Group/all` with `_since` afterwards to get the whole history of those who joined.",
+        .answers = {{200, OPENAPI_BODY_ATTRIBUTION, "The time of the last update", {NULL}},
+                    {404, OPENAPI_BODY_OUTCOME, "No list has been loaded yet.", {NULL}}},
     },
     {
         .method = HTTP_METHOD_GET,
@@ -284,6 +298,9 @@ static const struct {
                             {"type", "string", "searchset"},
                             {"total", "integer", "1"},
                             {"entry", "array", NULL}}},
+    [OPENAPI_BODY_ATTRIBUTION] = {"AttributionStatus",
+                                  "application/json",
+                                  {{"ingestion_dates", "array", NULL}}},
     [OPENAPI_BODY_FILE] = {NULL, "application/fhir+ndjson", {{NULL, NULL, NULL}}},
     [OPENAPI_BODY_OUTCOME] = {"OperationOutcome",
                               "application/fhir+json",

@@ -43,11 +43,23 @@
         if (/\/(\$|%24)export$/i.test(path)) {
             request.headers.accept = "application/fhir+json";
             request.headers.Prefer = "respond-async";
+        } else if (request.headers.accept === "*/*") { // the first answer described has no body
+            request.headers.accept = "application/json";
         }
         if (path.startsWith("/data/")) {
             request.userFetch = fetchFile;
         }
         return request;
+    }
+
+    // Swagger UI splits a date at its comma, and would show it without the space behind.
+    function mendResponse(response) {
+        for (const [name, value] of Object.entries(response.headers)) {
+            if (Array.isArray(value)) {
+                response.headers[name] = value.join(", ");
+            }
+        }
+        return response;
     }
 
     function save({ url, file }) {
@@ -73,26 +85,20 @@
     }
 
     // A list of words, with a field to type into from the beginning. What is left empty is not sent.
-    function WordsField({ system, value, onChange, disabled, schema, description }) {
+    function WordsField({ system, value, onChange, disabled, description }) {
         const { React, Im } = system;
         const element = React.createElement;
         const given = Im.List.isList(value) ? value.toJS() : [];
         const [words, setWords] = React.useState(given.length > 0 ? given : [""]);
         const typed = (list) => list.map((word) => word.trim()).filter((word) => word !== "");
-        React.useEffect(() => { // Reset and Cancel empty the value
-            if (given.length === 0 && typed(words).length > 0) {
-                setWords([""]);
-            }
-        }, [value]);
         const change = (list) => {
             setWords(list.length > 0 ? list : [""]);
             onChange(Im.List(typed(list)));
         };
-        const label = schema.get("title") || description;
         return element("div", { className: "json-schema-array types-field" },
             words.map((word, at) => element("div", { key: at, className: "json-schema-form-item" },
                 element("input", {
-                    type: "text", value: word, disabled, placeholder: label, "aria-label": label,
+                    type: "text", value: word, disabled, placeholder: description, "aria-label": description,
                     onChange: (event) => change(words.map((old, i) => (i === at ? event.target.value : old))),
                 }),
                 !disabled && words.length > 1 && element("button", {
@@ -129,6 +135,7 @@
             defaultModelsExpandDepth: -1,
             validatorUrl: null,
             requestInterceptor: prepareRequest,
+            responseInterceptor: mendResponse,
         });
     }
 
