@@ -232,6 +232,7 @@ void document_capability_statement(struct buffer *target, const struct capabilit
     json_member_text(writer, "releaseDate", capability->release_date);
     json_object_end(writer);
     begin_member_object(writer, "implementation");
+    put_text(writer, "description", slice_from_text(capability->software_name)); /* STU3 wants one: 1..1 */
     put_text(writer, "url", capability->base_url);
     json_object_end(writer);
     json_member_text(writer, "fhirVersion", "3.0.1");
@@ -316,6 +317,22 @@ void document_job_bundle(struct buffer *target, struct slice base_url, const str
         }
         json_array_end(writer);
     }
+    json_object_end(writer);
+    finish(writer);
+}
+
+/* ---- The state of attribution (BCDA's) */
+
+void document_attribution_status(struct buffer *target, int64_t loaded_us)
+{
+    struct json_writer *writer = json_writer_new(target);
+    json_object_begin(writer);
+    begin_member_array(writer, "ingestion_dates");
+    json_object_begin(writer);
+    put_instant(writer, "timestamp", loaded_us);
+    json_member_text(writer, "type", "last_attribution_update");
+    json_object_end(writer);
+    json_array_end(writer);
     json_object_end(writer);
     finish(writer);
 }

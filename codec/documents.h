@@ -59,6 +59,9 @@ struct task_item {
 void document_job_bundle(struct buffer *target, struct slice base_url, const struct task_item *items,
                          size_t count);
 
+/* When the newest attribution was loaded. */
+void document_attribution_status(struct buffer *target, int64_t loaded_us);
+
 /* The answer of the token endpoint (RFC 6749 section 5.1). */
 void document_token(struct buffer *target, struct slice token, unsigned lifetime_seconds);
 

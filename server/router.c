@@ -25,6 +25,7 @@ const struct route routes[] = {
     {HTTP_METHOD_GET, "/api/v1/jobs", ROUTE_AUTH_BEARER, false, handle_job_list},
     {HTTP_METHOD_GET, "/api/v1/jobs/{jobId}", ROUTE_AUTH_BEARER, false, handle_job_status},
     {HTTP_METHOD_DELETE, "/api/v1/jobs/{jobId}", ROUTE_AUTH_BEARER, false, handle_job_delete},
+    {HTTP_METHOD_GET, "/api/v1/attribution_status", ROUTE_AUTH_BEARER, false, handle_attribution_status},
     {HTTP_METHOD_GET, "/data/{jobId}/{filename}", ROUTE_AUTH_BEARER, false, handle_data_file},
     {HTTP_METHOD_GET, "/api/v1/swagger", ROUTE_AUTH_NONE, false, handle_page_moved},
     {HTTP_METHOD_GET, "/api/v1/swagger/", ROUTE_AUTH_NONE, false, handle_page},

@@ -30,6 +30,9 @@ void handle_job_list(struct exchange *exchange, const struct route_call *call);
 void handle_job_status(struct exchange *exchange, const struct route_call *call);
 void handle_job_delete(struct exchange *exchange, const struct route_call *call);
 
+/* attribution.c */
+void handle_attribution_status(struct exchange *exchange, const struct route_call *call);
+
 /* data.c; job id and file name are parameters 0 and 1 */
 void handle_data_file(struct exchange *exchange, const struct route_call *call);
 

@@ -439,10 +439,14 @@ static void every_401_is_the_same(void **state)
 static void every_route_with_data_needs_a_token(void **state)
 {
     (void)state;
-    static const char *const lines[] = {
-        "GET /auth/welcome",   "GET /api/v1/Patient/$export", "GET /api/v1/Group/all/$export",
-        "GET /api/v1/jobs",    "GET /api/v1/jobs/1",          "DELETE /api/v1/jobs/1",
-        "GET /data/1/a.ndjson"};
+    static const char *const lines[] = {"GET /auth/welcome",
+                                        "GET /api/v1/Patient/$export",
+                                        "GET /api/v1/Group/all/$export",
+                                        "GET /api/v1/jobs",
+                                        "GET /api/v1/jobs/1",
+                                        "DELETE /api/v1/jobs/1",
+                                        "GET /data/1/a.ndjson",
+                                        "GET /api/v1/attribution_status"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         assert_int_equal(ask(lines[i], ""), 401);
     size_t with_token = 0;
