@@ -1,6 +1,7 @@
 #include "tests/support/http_fixture.h"
 
 #include "codec/base/check.h"
+#include "codec/base/clock.h"
 #include "codec/base/mem.h"
 #include "server/tls.h"
 
@@ -19,7 +20,8 @@
 
 #include <cmocka.h>
 
-struct http_mode http_over_plain = {false}, http_over_tls = {true};
+struct http_mode http_over_plain = {false, false}, http_over_tls = {true, false},
+                 http_over_plain_small = {false, true}, http_over_tls_small = {true, true};
 
 static char directory[256];
 
@@ -278,6 +280,7 @@ void test_server_prepare(struct test_server *server, const struct http_mode *mod
                              &error) != STATUS_OK)
             fail_msg("%s", error.text);
     }
+    server->has_small_buffers = mode->has_small_buffers;
     server->options = (struct reactors_options){
         .count = 1,
         .listen = "127.0.0.1:0",
@@ -297,6 +300,23 @@ void test_server_prepare(struct test_server *server, const struct http_mode *mod
     };
 }
 
+/* Accepted sockets inherit it from their listener, which is one of this process's descriptors. */
+static void shrink_send_buffers(unsigned port)
+{
+    unsigned shrunk = 0;
+    for (int fd = 3; fd < 200; fd++) {
+        struct sockaddr_in address;
+        socklen_t size = sizeof address, flag_size = sizeof(int);
+        int listens = 0, least = 1; /* the kernel makes 4.5 KB of it */
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &flag_size) != 0 || !listens ||
+            getsockname(fd, (struct sockaddr *)&address, &size) != 0 || ntohs(address.sin_port) != port)
+            continue;
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+        shrunk++;
+    }
+    assert_true(shrunk > 0);
+}
+
 void test_server_run(struct test_server *server)
 {
     struct error error;
@@ -305,6 +325,8 @@ void test_server_run(struct test_server *server)
     const char *address = reactors_address(server->reactors);
     server->port = (unsigned)atoi(strrchr(address, ':') + 1);
     assert_int_not_equal(server->port, 0);
+    if (server->has_small_buffers)
+        shrink_send_buffers(server->port);
 }
 
 void test_server_start(struct test_server *server, const struct http_mode *mode)
@@ -358,17 +380,33 @@ void test_server_await_held(struct test_server *server)
     assert_non_null(held);
 }
 
+static unsigned count_accepted(const struct test_server *server)
+{
+    return (unsigned)reactors_stats(server->reactors).accepted;
+}
+
+static unsigned count_connections(const struct test_server *server)
+{
+    return reactors_stats(server->reactors).connections;
+}
+
+static void await_count(const struct test_server *server, unsigned (*get)(const struct test_server *server),
+                        unsigned count)
+{
+    int64_t end_us = clock_monotonic_us() + HTTP_FIXTURE_PATIENCE_SECONDS * US_PER_SECOND;
+    while (get(server) != count && clock_monotonic_us() < end_us)
+        sched_yield();
+    assert_int_equal(get(server), count);
+}
+
+void test_server_await_accepted(struct test_server *server, unsigned count)
+{
+    await_count(server, count_accepted, count);
+}
+
 void test_server_await_connections(struct test_server *server, unsigned count)
 {
-    struct timespec now, end = patience_end();
-    unsigned got;
-    while ((got = reactors_stats(server->reactors).connections) != count) {
-        sched_yield();
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec > end.tv_sec)
-            break;
-    }
-    assert_int_equal(got, count);
+    await_count(server, count_connections, count);
 }
 
 static void post(struct test_server *server, struct exchange *exchange,
@@ -400,13 +438,18 @@ void test_server_bring(struct test_server *server, const char *text, bool ends)
 
 /* ---- the client ---------------------------------------------------------------------------------------- */
 
-void test_client_init(struct test_client *client)
+static void client_init(struct test_client *client, int family)
 {
-    *client = (struct test_client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    *client = (struct test_client){.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     assert_true(client->fd >= 0);
     struct timeval patience = {HTTP_FIXTURE_PATIENCE_SECONDS, 0};
     assert_int_equal(setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     assert_int_equal(setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience), 0);
+}
+
+void test_client_init(struct test_client *client)
+{
+    client_init(client, AF_INET);
 }
 
 int test_client_try_connect(struct test_client *client, const struct test_server *server)
@@ -414,12 +457,16 @@ int test_client_try_connect(struct test_client *client, const struct test_server
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)server->port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    return connect(client->fd, (struct sockaddr *)&address, sizeof address);
+    struct sockaddr_in6 address_v6 = {.sin6_family = AF_INET6,
+                                      .sin6_port = htons((uint16_t)server->port),
+                                      .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    return server->is_v6 ? connect(client->fd, (struct sockaddr *)&address_v6, sizeof address_v6)
+                         : connect(client->fd, (struct sockaddr *)&address, sizeof address);
 }
 
 void test_client_connect_plain(struct test_client *client, const struct test_server *server)
 {
-    test_client_init(client);
+    client_init(client, server->is_v6 ? AF_INET6 : AF_INET);
     assert_int_equal(test_client_try_connect(client, server), 0);
 }
 

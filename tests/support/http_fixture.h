@@ -31,10 +31,11 @@
 
 struct http_mode {
     bool is_tls;
+    bool has_small_buffers; /* the server's sockets take a few KB at a time */
 };
-extern struct http_mode http_over_plain, http_over_tls;
+extern struct http_mode http_over_plain, http_over_tls, http_over_plain_small, http_over_tls_small;
 
-/* Rows of a table of tests: plain, over TLS, both. */
+/* Rows of a table of tests: plain, over TLS, both; both also with small buffers. */
 #define PLAIN(test)                                                                                          \
     {                                                                                                        \
 #test, test, NULL, NULL, &http_over_plain                                                            \
@@ -47,6 +48,12 @@ extern struct http_mode http_over_plain, http_over_tls;
     PLAIN(test),                                                                                             \
     {                                                                                                        \
 #test "_over_tls", test, NULL, NULL, &http_over_tls                                                  \
+    }
+
+#define BOTH_AND_SMALL(test)                                                                                 \
+    BOTH(test), {#test "_with_small_buffers", test, NULL, NULL, &http_over_plain_small},                     \
+    {                                                                                                        \
+#test "_over_tls_with_small_buffers", test, NULL, NULL, &http_over_tls_small                         \
     }
 
 /* Group fixtures: certificates by the openssl program in a directory of our own (cert.pem, key.pem;
@@ -71,6 +78,8 @@ struct test_server {
     struct reactors *reactors;
     struct tls_context *tls;
     unsigned port;
+    bool is_v6; /* set by the test, with options.listen */
+    bool has_small_buffers;
 
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t changed;
@@ -92,6 +101,9 @@ void test_server_stop(struct test_server *server);
 /* Waits until `count` exchanges in all are finished, and returns the last of them. */
 struct test_finished test_server_await_finished(struct test_server *server, unsigned count);
 void test_server_await_held(struct test_server *server);
+/* Connections in all since the start, and those that are open. A client may be connected before he is
+ * accepted. */
+void test_server_await_accepted(struct test_server *server, unsigned count);
 void test_server_await_connections(struct test_server *server, unsigned count);
 /* Answers what /held holds, through the reactor's mailbox. */
 void test_server_release(struct test_server *server, const char *text);

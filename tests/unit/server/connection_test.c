@@ -245,7 +245,8 @@ static void sources_are_sent_whole(void **state)
     test_server_start(&server, *state);
     test_client_connect(&client, &server);
     unsigned count = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    size_t size_count = sizeof sizes / sizeof *sizes - (server.has_small_buffers ? 2 : 0);
+    for (size_t i = 0; i < size_count; i++) {
         for (unsigned chunked = 0; chunked < 2; chunked++) {
             char request[100];
             struct test_response response;
@@ -435,6 +436,34 @@ static void bodies_are_bounded(void **state)
     test_server_stop(&server);
 }
 
+static void large_bodies_go_both_ways(void **state)
+{
+    enum { BYTES = 300000 };
+    struct test_server server;
+    struct test_client client;
+    struct buffer request = BUFFER_INIT;
+    test_server_prepare(&server, *state);
+    server.options.limits.body_bytes_max = BYTES;
+    test_server_run(&server);
+    test_client_connect(&client, &server);
+    for (unsigned round = 0; round < 3; round++) {
+        struct test_response response;
+        buffer_reset(&request);
+        buffer_appendf(&request, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", BYTES);
+        memset(buffer_extend(&request, BYTES), 'a' + (int)round, BYTES);
+        test_client_send_bytes(&client, buffer_slice(&request));
+        test_client_receive(&client, &response, true);
+        assert_true(response.complete);
+        assert_true(response.body.size > BYTES);
+        assert_memory_equal(response.body.data + response.body.size - BYTES,
+                            request.data + request.size - BYTES, BYTES);
+        test_response_release(&response);
+    }
+    test_client_close(&client);
+    buffer_release(&request);
+    test_server_stop(&server);
+}
+
 static void a_refusal_is_seen_by_a_client_that_is_still_sending(void **state)
 {
     struct test_server server;
@@ -523,10 +552,10 @@ static void a_client_may_close_its_side_and_still_gets_its_answers(void **state)
     struct test_response response;
     test_server_start(&server, *state);
     test_client_connect(&client, &server);
-    test_client_send(&client, GET("/bytes/3000001") GET("/held"));
+    test_client_send(&client, GET("/bytes/1000001") GET("/held"));
     test_client_half_close(&client);
     test_client_receive(&client, &response, true);
-    test_expect_pattern(&response.body, 3000001);
+    test_expect_pattern(&response.body, 1000001);
     test_response_release(&response);
     test_server_release(&server, "after the end");
     test_client_expect(&client, 200, "after the end");
@@ -579,6 +608,36 @@ static void a_download_that_is_broken_off_closes_its_source(void **state)
     test_server_stop(&server);
 }
 
+static void a_client_that_goes_in_its_request_is_forgotten(void **state)
+{
+    static const char *const beginnings[] = {
+        "GET / HTT",
+        "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n12345",
+        "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123",
+        "POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+    };
+    struct test_server server;
+    test_server_start(&server, *state);
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        for (unsigned how = 0; how < 3; how++) {
+            struct test_client client;
+            test_client_connect(&client, &server);
+            test_client_send(&client, beginnings[i]);
+            if (how == 0) {
+                test_client_reset(&client);
+            } else {
+                if (how == 1)
+                    test_client_half_close(&client);
+                test_client_close(&client);
+            }
+            test_server_await_accepted(&server, (unsigned)i * 3 + how + 1);
+            test_server_await_connections(&server, 0);
+        }
+    }
+    assert_int_equal(reactors_stats(server.reactors).requests, 0);
+    test_server_stop(&server);
+}
+
 static void a_client_that_goes_closes_a_source_that_waits(void **state)
 {
     struct test_server server;
@@ -600,27 +659,29 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(requests_follow_each_other_on_one_connection),
         BOTH(a_request_reaches_the_handler_as_it_was_sent),
-        BOTH(pipelined_requests_are_answered_in_order),
+        BOTH_AND_SMALL(pipelined_requests_are_answered_in_order),
         BOTH(pipelined_requests_wait_for_a_held_one),
         BOTH(a_request_may_come_byte_by_byte),
         BOTH(every_response_has_the_common_fields),
         BOTH(a_well_formed_request_id_is_kept),
         BOTH(head_gets_the_fields_and_no_body),
         BOTH(replies_without_content_have_no_body_and_no_length),
-        BOTH(sources_are_sent_whole),
-        BOTH(a_source_may_wait_for_another_thread),
-        BOTH(a_body_that_cannot_be_completed_never_looks_complete),
+        BOTH_AND_SMALL(sources_are_sent_whole),
+        BOTH_AND_SMALL(a_source_may_wait_for_another_thread),
+        BOTH_AND_SMALL(a_body_that_cannot_be_completed_never_looks_complete),
         BOTH(http_1_0_closes_unless_asked_and_never_gets_chunks),
         BOTH(connection_close_is_obeyed_from_both_sides),
         BOTH(a_client_that_waits_for_leave_gets_it),
         BOTH(bodies_are_bounded),
+        BOTH_AND_SMALL(large_bodies_go_both_ways),
         BOTH(a_refusal_is_seen_by_a_client_that_is_still_sending),
         BOTH(faults_in_a_request_are_answered_and_end_the_connection),
         BOTH(heads_and_targets_are_bounded),
-        BOTH(a_client_may_close_its_side_and_still_gets_its_answers),
+        BOTH_AND_SMALL(a_client_may_close_its_side_and_still_gets_its_answers),
         BOTH(a_client_that_goes_while_its_request_is_handled_costs_nothing),
-        BOTH(a_download_that_is_broken_off_closes_its_source),
+        BOTH_AND_SMALL(a_download_that_is_broken_off_closes_its_source),
         BOTH(a_client_that_goes_closes_a_source_that_waits),
+        BOTH(a_client_that_goes_in_its_request_is_forgotten),
     };
     return cmocka_run_group_tests(tests, http_fixture_set_up, http_fixture_tear_down);
 }

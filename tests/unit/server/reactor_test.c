@@ -375,6 +375,32 @@ static void addresses_to_listen_on_are_checked(void **state)
     }
 }
 
+static void clients_come_over_ipv6(void **state)
+{
+    struct test_server server;
+    struct test_client client, refused;
+    test_server_prepare(&server, *state);
+    server.is_v6 = true;
+    server.options.listen = "[::1]:0";
+    server.options.limits.connections_per_address_max = 1;
+    test_server_run(&server);
+    test_client_connect(&client, &server);
+    test_client_send(&client, GET("/echo"));
+    test_client_expect(&client, 200,
+                       server.tls ? "0 /echo? host=h peer=::1 tls=1 body=0:"
+                                  : "0 /echo? host=h peer=::1 tls=0 body=0:");
+    test_client_connect_plain(&refused, &server);
+    if (!server.tls)
+        test_client_expect(&refused, 503, NULL);
+    test_client_expect_end(&refused);
+    test_client_close(&refused);
+    test_client_close(&client);
+    test_server_await_connections(&server, 0);
+    test_client_connect(&client, &server);
+    test_client_close(&client);
+    test_server_stop(&server);
+}
+
 static void a_port_that_is_taken_is_refused(void **state)
 {
     struct test_server first, second;
@@ -393,15 +419,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(requests_that_do_not_arrive_time_out),
         PLAIN(the_time_for_a_head_is_absolute),
-        BOTH(a_client_that_takes_too_little_is_cut),
-        BOTH(a_slow_source_is_not_the_clients_fault),
+        BOTH_AND_SMALL(a_client_that_takes_too_little_is_cut),
+        BOTH_AND_SMALL(a_slow_source_is_not_the_clients_fault),
         BOTH(connections_over_a_limit_are_told_so),
         PLAIN(without_file_descriptors_the_listener_pauses),
         BOTH(draining_lets_requests_finish),
-        BOTH(draining_cuts_what_outlasts_its_grace),
+        BOTH_AND_SMALL(draining_cuts_what_outlasts_its_grace),
         BOTH(a_request_that_came_before_the_drain_is_answered),
         BOTH(reactors_share_one_port),
         PLAIN(addresses_to_listen_on_are_checked),
+        BOTH(clients_come_over_ipv6),
         PLAIN(a_port_that_is_taken_is_refused),
     };
     return cmocka_run_group_tests(tests, http_fixture_set_up, http_fixture_tear_down);

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -115,6 +116,69 @@ static void versions_and_protocols_are_negotiated(void **state)
         }
         test_client_close(&client);
     }
+    test_server_stop(&server);
+}
+
+/* A client that offers only what we do not speak is served as if it had not asked. */
+static void an_unknown_protocol_is_ignored(void **state)
+{
+    struct test_server server;
+    struct test_client client;
+    test_server_start(&server, *state);
+    test_client_connect_plain(&client, &server);
+    client.context = SSL_CTX_new(TLS_client_method());
+    client.ssl = SSL_new(client.context);
+    assert_int_equal(SSL_set_alpn_protos(client.ssl, (const unsigned char *)"\x02h2", 3), 0);
+    SSL_set_fd(client.ssl, client.fd);
+    assert_int_equal(SSL_connect(client.ssl), 1);
+    const unsigned char *protocol;
+    unsigned size;
+    SSL_get0_alpn_selected(client.ssl, &protocol, &size);
+    assert_int_equal(size, 0);
+    test_client_send(&client, GET("/hello"));
+    test_client_expect(&client, 200, "hello\n");
+    test_client_close(&client);
+    test_server_stop(&server);
+}
+
+/* Each of them asks for an answer, and the client reads none of those. */
+static void a_flood_of_key_updates_is_bounded(void **state)
+{
+    struct test_server server;
+    struct test_client client;
+    test_server_start(&server, *state);
+    test_client_connect(&client, &server);
+    test_client_send(&client, GET("/bytes/4000000001"));
+    struct timeval short_patience = {0, 100000};
+    assert_int_equal(setsockopt(client.fd, SOL_SOCKET, SO_SNDTIMEO, &short_patience, sizeof short_patience),
+                     0);
+    for (unsigned i = 0; i < 20000; i++)
+        if (SSL_key_update(client.ssl, SSL_KEY_UPDATE_REQUESTED) != 1 || SSL_do_handshake(client.ssl) != 1)
+            break;
+    ERR_clear_error();
+    test_client_close(&client);
+    assert_false(test_server_await_finished(&server, 1).complete);
+    test_server_await_connections(&server, 0);
+    test_server_stop(&server);
+}
+
+/* A byte that is changed on the way ends the connection, also in the middle of a download. */
+static void a_forged_record_ends_the_connection(void **state)
+{
+    struct test_server server;
+    test_server_start(&server, *state);
+    for (unsigned downloads = 0; downloads < 2; downloads++) {
+        struct test_client client;
+        test_client_connect(&client, &server);
+        if (downloads) {
+            test_client_send(&client, GET("/bytes/4000000001"));
+            assert_true(test_client_await(&client, 1000));
+        }
+        assert_int_equal(send(client.fd, "\x17\x03\x03\x00\x14nothing of this sort", 25, MSG_NOSIGNAL), 25);
+        test_server_await_connections(&server, 0);
+        test_client_close(&client);
+    }
+    assert_false(test_server_await_finished(&server, 1).complete);
     test_server_stop(&server);
 }
 
@@ -233,6 +297,9 @@ int main(void)
         TLS(no_tls_on_the_tls_port_gets_an_answer_that_helps),
         TLS(a_handshake_that_stalls_times_out),
         TLS(versions_and_protocols_are_negotiated),
+        TLS(an_unknown_protocol_is_ignored),
+        TLS(a_flood_of_key_updates_is_bounded),
+        TLS(a_forged_record_ends_the_connection),
         TLS(sessions_are_resumed_by_tickets),
         TLS(new_connections_get_the_new_certificate),
         TLS(only_a_complete_reply_is_followed_by_close_notify),
