@@ -139,8 +139,7 @@ void router_refuse(struct reply *reply, unsigned status, const char *text)
     case 505:
         reply_problem(reply, status, "not-supported", PROBLEM_REQUEST, text);
         break;
-    case 503:
-        reply_fieldf(reply, "Retry-After", "%u", RETRY_BUSY_SECONDS);
+    case 503: /* Retry-After is there already */
         reply_problem(reply, status, "transient", PROBLEM_INTERNAL, text);
         break;
     default:

@@ -483,9 +483,15 @@ static enum status roster_run(struct write_request *request, struct store_write 
         status = attributor_init(&attributor, write, aco.number, apply->at_us, error);
     const struct roster_change *items = (const struct roster_change *)(const void *)changes.items.data;
     size_t count = changes.items.size / sizeof *items;
-    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-        arena_reset(&scratch);
-        status = roster_change_apply(&attributor, &items[i], apply, &scratch, error);
+    /* Those who join come first: a beneficiary that only changes the MBI by which it is attributed (or was
+     * added directly before) never stops being exportable, and so is not taken for a new one. */
+    for (int joins = 1; joins >= 0; joins--) {
+        for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+            if (items[i].joins != (joins == 1))
+                continue;
+            arena_reset(&scratch);
+            status = roster_change_apply(&attributor, &items[i], apply, &scratch, error);
+        }
     }
     if (status == STATUS_OK)
         status = roster_record(write, aco.number, apply, error);

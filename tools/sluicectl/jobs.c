@@ -28,12 +28,19 @@ static enum status list_job(void *context, const struct job *job, struct error *
     enum status status = aco_get(listing->txn, job->aco, &aco, error);
     if (status != STATUS_OK)
         return status;
+    /* The walk gives jobs without their files. */
     uint64_t count = 0, raw_bytes = 0, files = 0;
-    for (size_t i = 0; i < job->file_count; i++) {
-        count += job->files[i].count;
-        raw_bytes += job->files[i].raw_bytes;
-        files += job->files[i].count != 0;
+    struct arena arena = ARENA_INIT;
+    struct job whole;
+    status = job_get(listing->txn, job->id, &arena, &whole, error);
+    for (size_t i = 0; status == STATUS_OK && i < whole.file_count; i++) {
+        count += whole.files[i].count;
+        raw_bytes += whole.files[i].raw_bytes;
+        files += whole.files[i].count != 0;
     }
+    arena_release(&arena);
+    if (status != STATUS_OK)
+        return status;
     listing_row_begin(listing);
     listing_number(listing, "id", job->id);
     listing_text(listing, "aco", aco.id);

@@ -181,6 +181,9 @@ static void from_direct_to_a_roster_without_a_gap(void **state)
     load_roster(&f->load, ACO, "r", clock_now_us(), "1A");
     assert_string_equal(exportable_now(f, f->aco, view.transaction_time_us), "b1+ ");
     assert_string_equal(exportable_now(f, f->aco, clock_now_us()), "b1+ ");
+    struct interval_row row;
+    get_row(f, f->aco, "b1", &row);
+    assert_int_equal(row.count, 1); /* the interval goes on: nothing was closed and opened again */
 }
 
 static void a_new_mbi_of_the_same_patient_is_no_gap(void **state)
