@@ -1,5 +1,6 @@
 #include "server/openapi.h"
 
+#include "codec/base/check.h"
 #include "codec/json_writer.h"
 #include "codec/utf8.h"
 #include "server/service.h"
@@ -421,11 +422,11 @@ static void put_problem(struct json_writer *writer, unsigned status)
 {
     char text[16];
     snprintf(text, sizeof text, "%u", status);
-    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-        if (problems[i].status == status) {
-            json_key(writer, text);
-            put_reference(writer, "responses", problems[i].name);
-        }
+    size_t i = 0;
+    while (problems[i].status != status)
+        CHECK(++i < sizeof problems / sizeof *problems);
+    json_key(writer, text);
+    put_reference(writer, "responses", problems[i].name);
 }
 
 static void put_security(struct json_writer *writer, const struct route *route,

@@ -2,10 +2,10 @@
 
 #include "codec/base/mem.h"
 #include "server/config.h"
-#include "server/field_list.h"
 #include "server/file_body.h"
 #include "server/openapi.h"
 #include "server/page_assets.h"
+#include "server/precondition.h"
 #include "server/service.h"
 
 #include <stdio.h>
@@ -55,20 +55,15 @@ static const struct page_asset *find_asset(struct slice name)
     return NULL;
 }
 
-/* If-None-Match, compared weakly (RFC 9110 section 13.1.2). Our tags hold no comma. */
-static bool client_has(struct exchange *exchange, const char *tag)
+/* If-None-Match alone: nobody resumes what loads in a moment. */
+static bool client_has(struct exchange *exchange, const char *tag, size_t bytes)
 {
-    struct slice value;
-    struct field_item item;
-    if (!request_field(exchange, "If-None-Match", &value))
-        return false;
-    while (field_list_next(&value, &item)) {
-        if (slice_starts_with(item.value, SLICE_LITERAL("W/")))
-            item.value = slice_skip(item.value, 2);
-        if (slice_equal_text(item.value, tag) || slice_equal_text(item.value, "*"))
-            return true;
-    }
-    return false;
+    struct precondition_fields fields = {0};
+    struct representation representation = {.etag = slice_from_text(tag), .bytes = bytes};
+    struct byte_range ranges[RANGES_MAX];
+    size_t count;
+    return request_field(exchange, "If-None-Match", &fields.if_none_match) &&
+           precondition_check(&fields, &representation, ranges, &count) == PRECONDITION_NOT_MODIFIED;
 }
 
 static void send_asset(struct exchange *exchange, const struct page_asset *asset)
@@ -91,7 +86,7 @@ static void send_asset(struct exchange *exchange, const struct page_asset *asset
     reply_field(reply, "Cache-Control", "no-cache");
     reply_field(reply, "Content-Security-Policy", PAGE_POLICY);
     reply_field(reply, "Referrer-Policy", "no-referrer");
-    if (client_has(exchange, tag)) {
+    if (client_has(exchange, tag, asset->identity.size)) {
         reply->status = 304;
         exchange_send(exchange);
         return;

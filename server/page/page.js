@@ -95,6 +95,13 @@
             setWords(list.length > 0 ? list : [""]);
             onChange(Im.List(typed(list)));
         };
+        const add = (event) => {
+            if (words[words.length - 1].trim() !== "") {
+                setWords([...words, ""]);
+            } else { // there is an empty field to type into
+                [...event.currentTarget.parentElement.querySelectorAll("input")].pop().focus();
+            }
+        };
         return element("div", { className: "json-schema-array types-field" },
             words.map((word, at) => element("div", { key: at, className: "json-schema-form-item" },
                 element("input", {
@@ -106,8 +113,7 @@
                     onClick: () => change(words.filter((_, i) => i !== at)),
                 }, " - "))),
             !disabled && element("button", {
-                type: "button", className: "btn btn-sm json-schema-form-item-add",
-                onClick: () => setWords([...words, ""]),
+                type: "button", className: "btn btn-sm json-schema-form-item-add", onClick: add,
             }, "Add Item"));
     }
 

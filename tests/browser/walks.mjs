@@ -69,6 +69,7 @@ const walks = {
         const files = await visit.download(job, manifest);
 
         await row.getByRole("button", { name: "Add Item" }).click();
+        checkEqual(await row.locator("input").count(), 2, "fields after Add Item");
         await row.locator("input").last().fill("Patient");
         await row.getByRole("button", { name: "Add Item" }).click(); // left empty: it must not be sent
         const both = await visit.startJob(operation);
