@@ -48,7 +48,7 @@ struct reactors_options {
     void *(*local_new)(void *service);
     void (*local_free)(void *local);
     /* Replies that the connection makes by itself (400 malformed, 408, 413, 414, 431, 503 ...): fills the
-     * body in the API's error form. May be NULL: an empty body. */
+     * body in the API's error form. A 503 has its Retry-After already. May be NULL: an empty body. */
     void (*refuse)(struct reply *reply, unsigned status, const char *text);
 };
 
