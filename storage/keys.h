@@ -35,7 +35,7 @@ enum table {
     TABLE_JOB_ACTIVE,  /* (ACO, endpoint)                               -> job id, sequence */
     TABLE_ACO,         /* (ACO)                                         -> id, name, newest transactionTime */
     TABLE_ACO_BY_ID,   /* (ACO id)                                      -> ACO */
-    TABLE_CREDENTIAL,  /* (client id)                                   -> ACO, salted hash or public keys */
+    TABLE_CREDENTIAL,  /* (client id)                                   -> ACO, salted hash */
     TABLE_CREDENTIAL_BY_ACO, /* (ACO, client id)                        -> nothing */
     TABLE_COUNT
 };

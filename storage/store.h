@@ -2,8 +2,8 @@
  * The store: one data directory (DIR), its engine, its format version, its clock and its sequence.
  *
  *   DIR/store.mdb (+ lock)  the engine's file          DIR/lock          held by the one process that writes
- *   DIR/keys/               signing keys (0600)        DIR/control.sock  the writer's socket while sluiced
- * runs DIR/jobs/<id>/          files of exports
+ *   DIR/keys/               signing keys (0600)        DIR/control.sock  the writer's socket, with sluiced
+ *   DIR/jobs/<id>/          files of exports
  *
  * Time. Every write request has a sequence number and an instant of its own; both only grow, whatever the
  * machine's clock does. Stored things are versions: born at one sequence, superseded at another. Whoever
@@ -32,7 +32,8 @@ struct store_options {
 
 struct store;
 
-/* Makes DIR (0700) with an empty store. STATUS_EXISTS if DIR exists and is not empty; nothing is changed. */
+/* Makes DIR (0700) with an empty store. STATUS_EXISTS if DIR exists and is not empty. After a failure all is
+ * as it was. */
 NODISCARD enum status store_create(const char *dir, const struct store_options *options, struct error *error);
 /* STATUS_NOT_FOUND if DIR holds no store; STATUS_UNSUPPORTED for another format version. */
 NODISCARD enum status store_open(const char *dir, enum store_access access,
