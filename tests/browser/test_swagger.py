@@ -112,6 +112,9 @@ class GuideTest(unittest.TestCase):
     def test_mistakes_are_answered_on_the_page(self):
         walk(self.server, "mistakes")
 
+    def test_code_from_elsewhere_and_requests_to_elsewhere_are_refused_and_noticed(self):
+        walk(self.server, "forbidden")
+
     def test_nothing_leaves_a_small_window(self):
         walk(self.server, "small_windows")
 

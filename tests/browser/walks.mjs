@@ -149,6 +149,37 @@ const walks = {
         return {};
     },
 
+    // The policy refuses what it should, and a walk would have noticed.
+    async forbidden(visit) {
+        const ran = await visit.page.evaluate(async () => {
+            const script = document.createElement("script");
+            script.textContent = "window.ranInline = true";
+            document.body.append(script);
+            // Later: what the walk itself runs is let do this.
+            await new Promise((resolve) => {
+                setTimeout(() => {
+                    try {
+                        (0, eval)("window.ranEval = true");
+                    } catch { /* refused */ }
+                    resolve();
+                }, 0);
+            });
+            await fetch("https://elsewhere.example/").catch(() => {});
+            const image = new Image();
+            const ended = new Promise((resolve) => { image.onerror = resolve; image.onload = resolve; });
+            image.src = "https://elsewhere.example/pixel.png";
+            await ended;
+            return [window.ranInline, window.ranEval];
+        });
+        checkEqual(ran, [null, null], "inline code and eval");
+        for (const directive of ["script-src-elem", "script-src ", "connect-src", "img-src"]) {
+            check(visit.faults.some((fault) => fault.includes(`policy violated: ${directive}`)),
+                `no fault for ${directive}:\n${visit.faults.join("\n")}`);
+        }
+        visit.faults = [];
+        return {};
+    },
+
     // The page of a server that was built without Swagger UI.
     async without_swagger_ui(visit) {
         await visit.picture("missing");
