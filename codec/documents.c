@@ -111,6 +111,20 @@ static void put_files(struct json_writer *writer, const char *key, const struct 
     json_array_end(writer);
 }
 
+static void put_following(struct json_writer *writer, const struct manifest_following *files, size_t count)
+{
+    begin_member_object(writer, "extension");
+    begin_member_array(writer, "inProgress");
+    for (size_t i = 0; i < count; i++) {
+        json_object_begin(writer);
+        json_member_text(writer, "type", files[i].type);
+        put_text(writer, "url", files[i].url);
+        json_object_end(writer);
+    }
+    json_array_end(writer);
+    json_object_end(writer);
+}
+
 void document_manifest(struct buffer *target, const struct manifest *manifest)
 {
     struct json_writer *writer = json_writer_new(target);
@@ -122,6 +136,8 @@ void document_manifest(struct buffer *target, const struct manifest *manifest)
     put_files(writer, "deleted", NULL, 0);
     put_files(writer, "error", manifest->error, manifest->error_count);
     json_member_number(writer, "JobID", (int64_t)manifest->job_id);
+    if (manifest->is_partial)
+        put_following(writer, manifest->following, manifest->following_count);
     json_object_end(writer);
     finish(writer);
 }

@@ -26,6 +26,11 @@ struct manifest_file {
     uint64_t raw_bytes; /* identity bytes: `fileSize` */
 };
 
+struct manifest_following { /* a file that is being written */
+    const char *type;
+    struct slice url;
+};
+
 struct manifest {
     int64_t transaction_time_us;
     struct slice request; /* the kick-off URL */
@@ -34,6 +39,9 @@ struct manifest {
     const struct manifest_file *error;
     size_t error_count;
     uint64_t job_id;
+    bool is_partial; /* of a job that is active: has an `extension` with `following` */
+    const struct manifest_following *following;
+    size_t following_count;
 };
 /* `deleted` is always empty; files of `error` have the same keys as those of `output`. */
 void document_manifest(struct buffer *target, const struct manifest *manifest);

@@ -23,7 +23,8 @@ struct export_file {
     int64_t since_us; /* lower bound for the encoder: INSTANT_MIN_US is none */
     struct export_output data;
     struct export_output index;
-    struct buffer errors; /* lines */
+    struct export_feed *feed; /* NULL: nobody may follow */
+    struct buffer errors;     /* lines */
     uint64_t error_count;
     struct buffer next; /* the beneficiary to go on with */
     uint64_t walked_bytes;
@@ -49,6 +50,9 @@ void export_file_free(struct export_file *file)
 {
     if (!file)
         return;
+    if (file->feed)
+        export_feed_end(file->feed, EXPORT_FEED_BROKEN);
+    export_feed_unref(file->feed);
     export_output_release(&file->data);
     export_output_release(&file->index);
     buffer_release(&file->errors);
@@ -59,6 +63,11 @@ void export_file_free(struct export_file *file)
 uint64_t export_file_walked_bytes(const struct export_file *file)
 {
     return file->walked_bytes;
+}
+
+struct export_feed *export_file_feed(const struct export_file *file)
+{
+    return file->feed;
 }
 
 /* ---- what cannot be read ---- */
@@ -110,8 +119,17 @@ static enum status begin(struct export_file *file, struct error *error)
     if (status == STATUS_OK)
         status = export_output_open(&file->index, file->dir, file->job->id, file->plan->uuid,
                                     JOB_FILE_INDEX_SUFFIX, error);
+    if (status == STATUS_OK && file->job->partial_manifests)
+        file->feed = export_feed_new(file->data.fd, file->index.fd);
     encoder_begin(file->encoder);
     file->begun = status == STATUS_OK;
+    return status;
+}
+
+static enum status write_index(struct export_file *file, struct error *error)
+{
+    enum status status = export_output_append(&file->index, encoder_index(file->encoder), error);
+    encoder_clear_index(file->encoder);
     return status;
 }
 
@@ -122,13 +140,10 @@ static enum status write_output(struct export_file *file, struct error *error)
     const struct iovec *slices = encoder_output(file->encoder, &count, &bytes);
     enum status status = count ? export_output_write(&file->data, slices, count, error) : STATUS_OK;
     encoder_clear_output(file->encoder);
-    return status;
-}
-
-static enum status write_index(struct export_file *file, struct error *error)
-{
-    enum status status = export_output_append(&file->index, encoder_index(file->encoder), error);
-    encoder_clear_index(file->encoder);
+    if (status == STATUS_OK && file->feed)
+        status = write_index(file, error);
+    if (status == STATUS_OK && file->feed)
+        export_feed_publish(file->feed, file->data.bytes, file->index.bytes);
     return status;
 }
 
@@ -271,8 +286,10 @@ enum status export_file_finish(struct export_file *file, struct export_file_resu
     size_t count = 0;
     enum status status = STATUS_OK;
     encoder_end(file->encoder);
-    if (encoder_count(file->encoder)) {
+    /* Who followed an empty file gets its end too: a gzip file without content. */
+    if (encoder_count(file->encoder) || file->feed)
         status = write_output(file, error);
+    if (encoder_count(file->encoder)) {
         outputs[count++] = &file->index;
         outputs[count++] = &file->data;
     }

@@ -3,6 +3,9 @@
  * into <uuid>.index.part, what could not be read into <uuid>.errors.part; at the end all are fsynced and get
  * their names. Written in slices, each within one short read transaction.
  *
+ * Of a job that allows partial manifests each file has a feed (export_feed.h), by which it can be followed:
+ * after every write data and index are published together.
+ *
  * A damaged row or segment costs only itself: it is noted and the walk goes on.
  *
  * Threading: a file belongs to one thread at a time; it may move between slices.
@@ -11,6 +14,7 @@
 #define SERVER_EXPORT_FILE_H
 
 #include "codec/encoder.h"
+#include "server/export_feed.h"
 #include "storage/jobs.h"
 
 #define EXPORT_FILE_ERRORS_MAX 1000 /* OperationOutcomes of one file; one more says how many are left out */
@@ -20,7 +24,7 @@ struct export_file;
 /* The job, its plan and the encoder must outlive the file. The job's folder exists. */
 struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
                                     struct encoder *encoder);
-/* Removes what has no name yet. */
+/* Removes what has no name yet. A feed that has not ended is broken. */
 void export_file_free(struct export_file *file);
 
 /* Goes on until the deadline (clock_monotonic_us), by at least one beneficiary. STATUS_BUSY: nothing was
@@ -38,6 +42,9 @@ struct export_file_result {
 /* After the last step: makes the file durable under its name. */
 NODISCARD enum status export_file_finish(struct export_file *file, struct export_file_result *ret_result,
                                          struct error *error);
+
+/* NULL if it cannot be followed: not begun, or of a job without partial manifests. Borrowed. */
+struct export_feed *export_file_feed(const struct export_file *file);
 
 /* Raw bytes of the segments walked so far, wanted or not: comparable to the file's planned bytes. */
 uint64_t export_file_walked_bytes(const struct export_file *file);

@@ -27,7 +27,7 @@ enum status export_output_open(struct export_output *output, const char *dir, ui
     output->bytes = 0;
     output->flushed = 0;
     if (failpoint_hit("export.file.open") ||
-        (output->fd = open(output->part_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
+        (output->fd = open(output->part_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
         return error_set_errno(error, "%s: cannot make", output->part_path);
     return STATUS_OK;
 }

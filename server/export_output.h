@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 struct export_output {
-    int fd;     /* -1: not open */
+    int fd;     /* -1: not open; can be read too, for those who follow */
     char *path; /* with its suffix */
     char *part_path;
     uint64_t bytes;   /* written so far */

@@ -28,8 +28,10 @@ void export_run_free(struct export_run *run)
 {
     if (!run)
         return;
-    for (size_t i = 0; run->files && i < run->job.file_count; i++)
+    for (size_t i = 0; run->files && i < run->job.file_count; i++) {
         export_file_free(run->files[i].file);
+        export_feed_unref(run->files[i].feed);
+    }
     mem_free(run->files);
     if (run->progress_fd >= 0)
         close(run->progress_fd);

@@ -32,6 +32,7 @@ struct run_file {
     uint64_t credit;           /* guarded: how much of the planned bytes counts as done */
     struct export_file *file;  /* NULL until begun and after its end */
     struct encoder *encoder;
+    struct export_feed *feed; /* guarded; a reference, while the file can be followed */
 };
 
 struct export_run {

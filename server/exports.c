@@ -73,6 +73,17 @@ static void run_add(struct exports *exports, struct export_run *run)
     *end = run;
 }
 
+/* Who follows a file of a job that was deleted is cut off at once. */
+static void run_break_feeds(struct export_run *run)
+{
+    if (run->phase != RUN_PHASE_FILES)
+        return;
+    for (size_t i = run->first_file; i < run->job.file_count; i++) {
+        if (run->files[i].feed)
+            export_feed_end(run->files[i].feed, EXPORT_FEED_BROKEN);
+    }
+}
+
 static void run_return_token(struct exports *exports, struct export_run *run)
 {
     if (!run->token_returned)
@@ -216,7 +227,13 @@ static void settle_file(struct exports *exports, struct export_run *run, size_t 
         file->credit = credit;
     }
     file->state = result->done ? RUN_FILE_DONE : RUN_FILE_WAITS;
+    if (!result->done && result->status == STATUS_OK && !file->feed && !run->cancelled)
+        file->feed = export_feed_ref(export_file_feed(file->file));
     if (result->done) {
+        if (file->feed)
+            export_feed_end(file->feed, EXPORT_FEED_COMPLETE);
+        export_feed_unref(file->feed);
+        file->feed = NULL;
         export_file_free(file->file);
         file->file = NULL;
         encoder_give(exports, file->encoder);
@@ -463,6 +480,7 @@ void exports_cancel(struct exports *exports, uint64_t job_id)
     if (run) {
         run->cancelled = true;
         run->keeps_files = false;
+        run_break_feeds(run);
         run_return_token(exports, run);
         pthread_cond_broadcast(&exports->work);
     }
@@ -496,6 +514,33 @@ enum status exports_progress(struct exports *exports, uint64_t job_id, struct ex
     }
     pthread_mutex_unlock(&exports->lock);
     return run ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+size_t exports_list_followed(struct exports *exports, uint64_t job_id, size_t *ret_indexes, size_t limit)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&exports->lock);
+    struct export_run *run = run_find(exports, job_id);
+    if (run && run->phase == RUN_PHASE_FILES && !run->cancelled && !run->ended) {
+        for (size_t i = run->first_file; i < run->job.file_count && count < limit; i++) {
+            if (run->files[i].feed)
+                ret_indexes[count++] = i;
+        }
+    }
+    pthread_mutex_unlock(&exports->lock);
+    return count;
+}
+
+struct export_feed *exports_follow(struct exports *exports, uint64_t job_id, size_t file_index)
+{
+    struct export_feed *feed = NULL;
+    pthread_mutex_lock(&exports->lock);
+    struct export_run *run = run_find(exports, job_id);
+    if (run && run->phase == RUN_PHASE_FILES && !run->cancelled && !run->ended &&
+        file_index < run->job.file_count)
+        feed = export_feed_ref(run->files[file_index].feed);
+    pthread_mutex_unlock(&exports->lock);
+    return feed;
 }
 
 /* ---- start and stop ---- */

@@ -9,10 +9,13 @@
  *
  * Where the files are: server/job_files.h. How long: server/expiry.h.
  *
+ * Files of a job that allows partial manifests can be followed while they are written (export_feed.h), from
+ * the end of their first slice to their record.
+ *
  * What cannot be read costs only itself: an OperationOutcome in the job's error file. What cannot be
  * written fails the job (disk full too).
  *
- * Threading: exports_open/close from main; exports_wake, exports_progress, exports_cancel from any thread.
+ * Threading: exports_open/close from main; the others from any thread.
  */
 #ifndef SERVER_EXPORTS_H
 #define SERVER_EXPORTS_H
@@ -52,6 +55,12 @@ struct exports_progress {
 /* STATUS_NOT_FOUND if it is not running here. */
 NODISCARD enum status exports_progress(struct exports *exports, uint64_t job_id,
                                        struct exports_progress *ret_progress);
+
+/* Which files of a job can be followed now, as indexes of its plan, in order; at most `limit`. */
+size_t exports_list_followed(struct exports *exports, uint64_t job_id, size_t *ret_indexes, size_t limit);
+/* A reference to the feed of one; NULL if it is not begun, complete, or not running here. */
+struct export_feed;
+struct export_feed *exports_follow(struct exports *exports, uint64_t job_id, size_t file_index);
 
 /* Threads that wait for the disk, for downloads. */
 struct io_workers *exports_io(struct exports *exports);

@@ -6,6 +6,7 @@
 #include "codec/base/mem.h"
 #include "codec/encoder.h"
 #include "server/field_list.h"
+#include "server/file_window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,29 +15,16 @@
 #include <unistd.h>
 
 #define INDEX_WINDOW_BYTES ((size_t)ENCODER_INDEX_ENTRY_SIZE * 1024)
-#define READAHEAD_BYTES    ((size_t)4 * 1024 * 1024) /* that an I/O worker brings into the page cache */
 /* Deflate grows what it cannot compress by five bytes a block of 64 KB at most; twice is more than enough. */
 #define PIECE_BYTES_MAX (2 * SEGMENT_RAW_MAX)
 
-/* A stretch of a file in memory. */
-struct window {
-    int fd;
-    uint64_t file_bytes;
-    uint64_t offset; /* in the file, of data[0] */
-    struct buffer data;
-};
-
-enum fill_result { FILL_OK, FILL_WAIT, FILL_FAIL };
-
 struct file_body {
     struct body_source source; /* first member */
-    struct io_task task;
+    struct file_reader reader;
     struct file_body_options options;
     char *path;
     char *index_path;
-    enum status status; /* of the task */
     struct error error;
-    bool busy;    /* the task is with an I/O worker: do not touch the windows */
     bool waiting; /* the last answer was BODY_PULL_WAIT */
     bool closed;  /* while it was busy: free when it is back */
 
@@ -47,11 +35,11 @@ struct file_body {
     size_t text_given; /* bytes of the text before it that were handed out */
     bool is_placed;    /* `at` and what goes with it stand at the range's begin */
 
-    struct window file;
+    struct file_window file;
     uint64_t at; /* next byte of the file to hand out or to inflate */
 
     /* Identity */
-    struct window index;
+    struct file_window index;
     uint64_t index_at;
     struct inflater *inflater;
     struct buffer raw; /* inflated, handed out up to raw_given */
@@ -60,12 +48,6 @@ struct file_body {
     size_t raw_skip;   /* bytes of the next piece that lie before the range */
     uint64_t raw_done; /* bytes inflated so far */
     uint32_t crc;
-
-    /* What the worker is to read. */
-    struct window *wanted;
-    uint64_t wanted_offset;
-    size_t wanted_bytes;
-    bool always_hops; /* the file system knows no RWF_NOWAIT */
 };
 
 static void body_free(struct file_body *body)
@@ -85,108 +67,32 @@ static void body_free(struct file_body *body)
 
 static struct file_body *body_of_task(struct io_task *task)
 {
-    return (struct file_body *)((char *)task - offsetof(struct file_body, task));
+    return (struct file_body *)((char *)task - offsetof(struct file_body, reader.task));
 }
 
-/* ---- reading ---- */
-
-/* Reads into the window until it holds `bytes` from `offset` on. What is there already is kept. */
-static enum fill_result window_read(struct window *window, uint64_t offset, size_t bytes, int flags)
-{
-    if (offset < window->offset || offset > window->offset + window->data.size) {
-        buffer_reset(&window->data);
-        window->offset = offset;
-    } else if (offset > window->offset) {
-        size_t passed = (size_t)(offset - window->offset);
-        memmove(window->data.data, window->data.data + passed, window->data.size - passed);
-        window->data.size -= passed;
-        window->offset = offset;
-    }
-    while (window->data.size < bytes) {
-        struct iovec room = {buffer_reserve(&window->data, bytes - window->data.size),
-                             bytes - window->data.size};
-        ssize_t got = -1;
-        if (!failpoint_hit("download.read"))
-            got = preadv2(window->fd, &room, 1, (off_t)(window->offset + window->data.size), flags);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return errno == EAGAIN || errno == EOPNOTSUPP ? FILL_WAIT : FILL_FAIL;
-        if (got == 0)
-            return FILL_FAIL; /* shorter than it was */
-        window->data.size += (size_t)got;
-    }
-    return FILL_OK;
-}
-
-static bool window_holds(const struct window *window, uint64_t offset, size_t bytes)
-{
-    return offset >= window->offset && offset + bytes <= window->offset + window->data.size;
-}
-
-static void task_read(struct io_task *task)
+/* The task is back. */
+static void finished_task(struct io_task *task)
 {
     struct file_body *body = body_of_task(task);
-    struct window *window = body->wanted;
-    (void)readahead(window->fd, (off_t)body->wanted_offset, READAHEAD_BYTES);
-    body->status =
-        window_read(window, body->wanted_offset, body->wanted_bytes, 0) == FILL_OK ? STATUS_OK : STATUS_IO;
-}
-
-static void finished_read(struct io_task *task)
-{
-    struct file_body *body = body_of_task(task);
-    body->busy = false;
+    body->reader.busy = false;
     if (body->closed)
         body_free(body);
     else if (body->waiting)
         body->options.ready(body->options.context);
 }
 
-/* Makes [offset, offset + bytes) be in the window, or sends a worker for it. At least `bytes` and at most
- * `bytes_max` are read. */
-static enum fill_result window_fill(struct file_body *body, struct window *window, uint64_t offset,
-                                    size_t bytes, size_t bytes_max)
-{
-    if (window_holds(window, offset, bytes))
-        return FILL_OK;
-    if (body->status != STATUS_OK || offset > window->file_bytes || bytes > window->file_bytes - offset)
-        return FILL_FAIL;
-    if (bytes_max > window->file_bytes - offset)
-        bytes_max = (size_t)(window->file_bytes - offset);
-    if (bytes > bytes_max)
-        bytes_max = bytes;
-    enum fill_result result = FILL_WAIT;
-    if (!body->always_hops)
-        result = window_read(window, offset, bytes_max, RWF_NOWAIT);
-    if (result == FILL_WAIT && window_holds(window, offset, bytes))
-        return FILL_OK; /* part of it was in memory */
-    if (result != FILL_WAIT)
-        return result;
-    if (errno == EOPNOTSUPP)
-        body->always_hops = true;
-    body->wanted = window;
-    body->wanted_offset = offset;
-    body->wanted_bytes = bytes_max;
-    body->task.run = task_read;
-    body->task.finished = finished_read;
-    body->busy = true;
-    io_workers_submit(body->options.io, &body->task);
-    return FILL_WAIT;
-}
-
 /* ---- gzip: the bytes as they are ---- */
 
 static enum body_pull pull_gzip(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
 {
-    if (body->busy)
+    if (body->reader.busy)
         return BODY_PULL_WAIT;
-    switch (window_fill(body, &body->file, body->at, 1, FILE_BODY_WINDOW_BYTES)) {
-    case FILL_OK:
+    switch (file_reader_fill(&body->reader, &body->file, body->at, 1, FILE_BODY_WINDOW_BYTES)) {
+    case FILE_FILL_OK:
         break;
-    case FILL_WAIT:
+    case FILE_FILL_WAIT:
         return BODY_PULL_WAIT;
-    case FILL_FAIL:
+    case FILE_FILL_FAIL:
         return BODY_PULL_FAIL;
     }
     size_t skip = (size_t)(body->at - body->file.offset);
@@ -211,92 +117,88 @@ static bool range_is_whole(const struct file_body *body)
 }
 
 /* The entry that comes next. */
-static enum fill_result index_peek(struct file_body *body, struct encoder_index_entry *ret_entry)
+static enum file_fill index_peek(struct file_body *body, struct encoder_index_entry *ret_entry)
 {
-    enum fill_result result =
-        window_fill(body, &body->index, body->index_at, ENCODER_INDEX_ENTRY_SIZE, INDEX_WINDOW_BYTES);
-    if (result != FILL_OK)
+    enum file_fill result = file_reader_fill(&body->reader, &body->index, body->index_at,
+                                             ENCODER_INDEX_ENTRY_SIZE, INDEX_WINDOW_BYTES);
+    if (result != FILE_FILL_OK)
         return result;
     encoder_index_entry_load(body->index.data.data + (body->index_at - body->index.offset), ret_entry);
     bool fits = ret_entry->gzip_offset == body->at && ret_entry->raw_offset == body->raw_done &&
                 ret_entry->raw_bytes > 0 && ret_entry->raw_bytes <= SEGMENT_RAW_MAX &&
                 ret_entry->piece_bytes <= PIECE_BYTES_MAX &&
                 ret_entry->raw_bytes <= body->options.raw_bytes - body->raw_done;
-    return fits ? FILL_OK : FILL_FAIL;
+    return fits ? FILE_FILL_OK : FILE_FILL_FAIL;
 }
 
 /* Inflates the piece of `entry` behind what `raw` holds. */
-static enum fill_result inflate_next(struct file_body *body, const struct encoder_index_entry *entry)
+static enum file_fill inflate_next(struct file_body *body, const struct encoder_index_entry *entry)
 {
-    /* Behind every piece stand at least the trailer's bytes: room for DEFLATE_END, put there for a moment. */
-    size_t bytes = entry->piece_bytes + DEFLATE_END_SIZE;
-    enum fill_result result = window_fill(body, &body->file, body->at, bytes, FILE_BODY_WINDOW_BYTES);
-    if (result != FILL_OK)
+    /* Behind every piece stand at least the trailer's bytes: with them the inflating needs no more room. */
+    enum file_fill result = file_reader_fill(&body->reader, &body->file, body->at,
+                                             entry->piece_bytes + DEFLATE_END_SIZE, FILE_BODY_WINDOW_BYTES);
+    if (result != FILE_FILL_OK)
         return result;
-    char *piece = body->file.data.data + (body->at - body->file.offset);
-    char *behind = piece + entry->piece_bytes, kept[DEFLATE_END_SIZE];
     char *target = buffer_reserve(&body->raw, entry->raw_bytes);
-    memcpy(kept, behind, DEFLATE_END_SIZE);
-    memcpy(behind, DEFLATE_END, DEFLATE_END_SIZE);
-    enum status status =
-        inflater_piece(body->inflater, slice_make(piece, entry->piece_bytes), entry->raw_bytes, target, NULL);
-    memcpy(behind, kept, DEFLATE_END_SIZE);
-    if (status != STATUS_OK)
-        return FILL_FAIL;
+    if (!file_window_inflate(&body->file, body->at, entry->piece_bytes, body->inflater, entry->raw_bytes,
+                             target))
+        return FILE_FILL_FAIL;
     body->crc = crc32_of(body->crc, slice_make(target, entry->raw_bytes));
     body->raw.size += entry->raw_bytes;
     body->raw_done += entry->raw_bytes;
     body->at += entry->piece_bytes;
     body->index_at += ENCODER_INDEX_ENTRY_SIZE;
-    return FILL_OK;
+    return FILE_FILL_OK;
 }
 
 /* After the last piece: does what was inflated agree with the file's trailer? */
-static enum fill_result check_trailer(struct file_body *body)
+static enum file_fill check_trailer(struct file_body *body)
 {
     if (body->raw_done != body->options.raw_bytes || body->at + GZIP_TRAILER_SIZE != body->file.file_bytes)
-        return FILL_FAIL;
-    enum fill_result result = window_fill(body, &body->file, body->at, GZIP_TRAILER_SIZE, GZIP_TRAILER_SIZE);
-    if (result != FILL_OK)
+        return FILE_FILL_FAIL;
+    enum file_fill result =
+        file_reader_fill(&body->reader, &body->file, body->at, GZIP_TRAILER_SIZE, GZIP_TRAILER_SIZE);
+    if (result != FILE_FILL_OK)
         return result;
     const char *trailer = body->file.data.data + (body->at - body->file.offset);
     bool right = memcmp(trailer, DEFLATE_END, DEFLATE_END_SIZE) == 0 &&
                  load_u32_le(trailer + DEFLATE_END_SIZE) == body->crc &&
                  load_u32_le(trailer + DEFLATE_END_SIZE + 4) == (uint32_t)body->raw_done;
-    return right ? FILL_OK : FILL_FAIL;
+    return right ? FILE_FILL_OK : FILE_FILL_FAIL;
 }
 
 /* Inflates until a window's worth is there, or the range's end. The last piece of all is only given out once
  * it is known that all of them were right. */
-static enum fill_result fill_raw(struct file_body *body)
+static enum file_fill fill_raw(struct file_body *body)
 {
     while (body->raw_done < range_now(body)->end) {
         struct encoder_index_entry entry;
-        enum fill_result result = index_peek(body, &entry);
-        if (result == FILL_OK && body->raw.size && body->raw.size + entry.raw_bytes > FILE_BODY_WINDOW_BYTES)
-            return FILL_OK;
-        if (result == FILL_OK)
+        enum file_fill result = index_peek(body, &entry);
+        if (result == FILE_FILL_OK && body->raw.size &&
+            body->raw.size + entry.raw_bytes > FILE_BODY_WINDOW_BYTES)
+            return FILE_FILL_OK;
+        if (result == FILE_FILL_OK)
             result = inflate_next(body, &entry);
-        if (result == FILL_WAIT && body->raw.size)
-            return FILL_OK; /* what is there goes out meanwhile */
-        if (result != FILL_OK)
+        if (result == FILE_FILL_WAIT && body->raw.size)
+            return FILE_FILL_OK; /* what is there goes out meanwhile */
+        if (result != FILE_FILL_OK)
             return result;
     }
-    return range_is_whole(body) ? check_trailer(body) : FILL_OK;
+    return range_is_whole(body) ? check_trailer(body) : FILE_FILL_OK;
 }
 
 static enum body_pull pull_identity(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
 {
     if (!body->raw_is_ready) {
-        if (body->busy)
+        if (body->reader.busy)
             return BODY_PULL_WAIT;
         if (body->raw_given == body->raw.size) { /* else it waits for the trailer's check */
             buffer_reset(&body->raw);
             body->raw_given = 0;
         }
-        enum fill_result result = fill_raw(body);
-        if (result != FILL_OK)
-            return result == FILL_WAIT ? BODY_PULL_WAIT : BODY_PULL_FAIL;
+        enum file_fill result = fill_raw(body);
+        if (result != FILE_FILL_OK)
+            return result == FILE_FILL_WAIT ? BODY_PULL_WAIT : BODY_PULL_FAIL;
         body->raw_is_ready = true;
         body->raw_given = body->raw_skip;
         body->raw_skip = 0;
@@ -350,7 +252,7 @@ static bool place_identity(struct file_body *body)
 static void task_place(struct io_task *task)
 {
     struct file_body *body = body_of_task(task);
-    body->status = place_identity(body) ? STATUS_OK : STATUS_IO;
+    body->reader.status = place_identity(body) ? STATUS_OK : STATUS_IO;
 }
 
 /* Goes to the begin of the range that comes next. False: a worker does it. */
@@ -365,10 +267,10 @@ static bool range_place(struct file_body *body)
         body->is_placed = true;
         return true;
     }
-    body->task.run = task_place;
-    body->task.finished = finished_read;
-    body->busy = true;
-    io_workers_submit(body->options.io, &body->task);
+    body->reader.task.run = task_place;
+    body->reader.task.finished = finished_task;
+    body->reader.busy = true;
+    io_workers_submit(body->options.io, &body->reader.task);
     return false;
 }
 
@@ -395,9 +297,9 @@ static bool body_is_at_end(const struct file_body *body)
 
 static enum body_pull pull_range(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
 {
-    if (body->busy && !body->is_placed)
+    if (body->reader.busy && !body->is_placed)
         return BODY_PULL_WAIT;
-    if (body->status != STATUS_OK)
+    if (!body->reader.busy && body->reader.status != STATUS_OK)
         return BODY_PULL_FAIL;
     if (!body->is_placed && !range_place(body))
         return BODY_PULL_WAIT;
@@ -434,7 +336,7 @@ static enum body_pull body_pull(struct body_source *source, size_t bytes_max, st
     return result;
 }
 
-static enum status window_open(struct window *window, const char *path, struct error *error)
+static enum status window_open(struct file_window *window, const char *path, struct error *error)
 {
     struct stat stat;
     if (failpoint_hit("download.open") || (window->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
@@ -462,14 +364,14 @@ static void task_open(struct io_task *task)
     }
     if (status == STATUS_OK && body->index_path && !place_identity(body))
         status = error_set(error, STATUS_CORRUPT, "%s does not fit its file", body->index_path);
-    body->status = status;
+    body->reader.status = status;
 }
 
 static void finished_open(struct io_task *task)
 {
     struct file_body *body = body_of_task(task);
-    body->busy = false;
-    body->options.opened(body->options.context, body, body->status, &body->error);
+    body->reader.busy = false;
+    body->options.opened(body->options.context, body, body->reader.status, &body->error);
 }
 
 static void dropped(struct io_task *task)
@@ -480,9 +382,9 @@ static void dropped(struct io_task *task)
 static void body_close(struct body_source *source)
 {
     struct file_body *body = (struct file_body *)source;
-    if (!body->busy)
+    if (!body->reader.busy)
         body_free(body);
-    else if (!io_workers_abandon(body->options.io, &body->task))
+    else if (!io_workers_abandon(body->options.io, &body->reader.task))
         body->closed = true; /* its message is already there and frees it */
 }
 
@@ -507,12 +409,14 @@ struct file_body *file_body_open(const struct file_body_options *options)
         memcpy(body->ranges, options->ranges, options->range_count * sizeof *options->ranges);
         body->range_count = options->range_count;
     }
-    body->task.run = task_open;
-    body->task.finished = finished_open;
-    body->task.dropped = dropped;
-    body->task.reply_to = options->reply_to;
-    body->busy = true;
-    io_workers_submit(options->io, &body->task);
+    body->reader.io = options->io;
+    body->reader.finished = finished_task;
+    body->reader.task.run = task_open;
+    body->reader.task.finished = finished_open;
+    body->reader.task.dropped = dropped;
+    body->reader.task.reply_to = options->reply_to;
+    body->reader.busy = true;
+    io_workers_submit(options->io, &body->reader.task);
     return body;
 }
 

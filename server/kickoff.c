@@ -6,11 +6,12 @@
 
 #include <stdio.h>
 
+#define PARTIAL_MANIFESTS  "allowPartialManifests"
 #define PARAMETER_NAME_MAX 64 /* bytes of a parameter's name that an answer repeats */
 
 /* Parameters of the Bulk Data guide that do not begin with "_" (those that do are refused anyway). */
 static const char *const bulk_parameters[] = {"patient", "includeAssociatedData", "organizeOutputBy",
-                                              "allowPartialManifests"};
+                                              PARTIAL_MANIFESTS};
 
 struct kickoff_parser {
     const struct kickoff_input *input;
@@ -211,8 +212,8 @@ static bool is_unsupported(struct slice name, struct slice value)
         return true;
     for (size_t i = 0; i < sizeof bulk_parameters / sizeof *bulk_parameters; i++) {
         if (slice_equal_text(name, bulk_parameters[i]))
-            /* Asking for whole manifests asks for what is given anyway. */
-            return !(slice_equal_text(name, "allowPartialManifests") && slice_equal_text(value, "false"));
+            return !slice_equal_text(name, PARTIAL_MANIFESTS) ||
+                   (!slice_equal_text(value, "true") && !slice_equal_text(value, "false"));
     }
     return false;
 }
@@ -252,6 +253,8 @@ static bool check_unsupported(struct kickoff_parser *parser)
     struct slice rest = parser->input->query, name, value;
     struct buffer warnings = BUFFER_INIT;
     while (parameter_next(parser, &rest, &name, &value)) {
+        if (slice_equal_text(name, PARTIAL_MANIFESTS) && slice_equal_text(value, "true"))
+            parser->kickoff->partial_manifests = true;
         if (!is_unsupported(name, value))
             continue;
         if (!parser->lenient) {

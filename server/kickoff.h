@@ -31,6 +31,7 @@ struct kickoff {
     size_t type_count;
     int64_t since_us; /* INSTANT_MIN_US: everything */
     bool separates_new;
+    bool partial_manifests;
     struct slice warnings; /* names of parameters ignored under handling=lenient, one a line */
 };
 

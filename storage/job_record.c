@@ -10,6 +10,7 @@
 #define JOB_VERSION        1
 #define JOB_FLAG_SEPARATES 1
 #define JOB_FLAG_PLANNED   2
+#define JOB_FLAG_PARTIAL   4
 #define PLAN_KIND          'P'
 #define PLAN_VERSION       1
 #define OUTCOME_KIND       'F'
@@ -41,7 +42,8 @@ enum status job_record_put(struct store_write *write, const struct job *job, str
     buffer_append_u8(&value, JOB_VERSION);
     buffer_append_u8(&value, (uint8_t)job->state);
     buffer_append_u8(&value, (uint8_t)((job->separates_new ? JOB_FLAG_SEPARATES : 0) |
-                                       (job->planned ? JOB_FLAG_PLANNED : 0)));
+                                       (job->planned ? JOB_FLAG_PLANNED : 0) |
+                                       (job->partial_manifests ? JOB_FLAG_PARTIAL : 0)));
     buffer_append_u32(&value, job->aco);
     buffer_append_u64(&value, job->sequence);
     buffer_append_i64(&value, job->transaction_time_us);
@@ -73,6 +75,7 @@ static enum status job_decode(uint64_t id, struct slice value, struct job *ret_j
     job.state = (enum job_state)state;
     job.separates_new = flags & JOB_FLAG_SEPARATES;
     job.planned = flags & JOB_FLAG_PLANNED;
+    job.partial_manifests = flags & JOB_FLAG_PARTIAL;
     job.aco = reader_u32(&reader);
     job.sequence = reader_u64(&reader);
     job.transaction_time_us = reader_i64(&reader);

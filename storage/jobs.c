@@ -229,6 +229,7 @@ static enum status job_create_apply(struct write_request *request, struct store_
         .type_count = create->type_count,
         .since_us = create->since_us,
         .separates_new = create->separates_new,
+        .partial_manifests = create->partial_manifests,
         .sequence = write->sequence,
         .transaction_time_us = write->instant_us,
         .created_us = write->instant_us,

@@ -69,6 +69,7 @@ struct job {
     size_t type_count;
     int64_t since_us;   /* INSTANT_MIN_US: everything */
     bool separates_new; /* Group with _since */
+    bool partial_manifests;
     uint64_t sequence;
     int64_t transaction_time_us;
     int64_t created_us;
@@ -116,6 +117,7 @@ struct job_create {
     size_t type_count;
     int64_t since_us;
     bool separates_new;
+    bool partial_manifests; /* the status of the job while it is active lists its files */
     uint64_t ret_id;
     int64_t ret_transaction_time_us;
 };

@@ -1,7 +1,7 @@
 #include "codec/base/check.h"
 #include "codec/instant.h"
 #include "server/exports.h"
-#include "server/file_body.h"
+#include "server/feed_body.h"
 #include "server/handlers/handlers.h"
 #include "server/handlers/job_access.h"
 #include "server/precondition.h"
@@ -17,7 +17,8 @@ static void fail_file_unknown(struct exchange *exchange)
     exchange_fail(exchange, 404, "not-found", PROBLEM_NOT_FOUND, "There is no such file.");
 }
 
-/* "<uuid>.ndjson" or "<uuid>-error.ndjson" among the job's finished files. */
+/* "<uuid>.ndjson" or "<uuid>-error.ndjson" among the job's files that are finished and not empty, or not
+ * finished yet. */
 static const struct job_file *find_file(const struct job *job, struct slice name)
 {
     bool is_error = slice_equal_text(slice_skip(name, UUID_SIZE), "-error.ndjson");
@@ -26,7 +27,7 @@ static const struct job_file *find_file(const struct job *job, struct slice name
     name.size = UUID_SIZE;
     for (size_t i = 0; i < job->file_count; i++) {
         const struct job_file *file = &job->files[i];
-        if (file->done && file->count && (file->set == JOB_SET_ERROR) == is_error &&
+        if ((!file->done || file->count) && (file->set == JOB_SET_ERROR) == is_error &&
             slice_equal_text(name, file->uuid))
             return file;
     }
@@ -57,10 +58,12 @@ static void put_fields(const struct download *download)
     if (download->coding == FILE_CODING_GZIP)
         reply_field(reply, "Content-Encoding", "gzip");
     reply_field(reply, "ETag", download->etag);
-    http_date_format(download->job.updated_us, date);
-    reply_field(reply, "Last-Modified", date);
-    http_date_format(download->job.expires_us, date);
-    reply_field(reply, "Expires", date);
+    if (download->job.state == JOB_STATE_COMPLETED) {
+        http_date_format(download->job.updated_us, date);
+        reply_field(reply, "Last-Modified", date);
+        http_date_format(download->job.expires_us, date);
+        reply_field(reply, "Expires", date);
+    }
     reply_field(reply, "Accept-Ranges", "bytes");
 }
 
@@ -179,40 +182,105 @@ static enum precondition check_preconditions(struct download *download)
 {
     struct exchange *exchange = download->exchange;
     bool is_get = exchange->request.method == HTTP_METHOD_GET;
+    bool is_dated = download->job.state == JOB_STATE_COMPLETED;
     struct precondition_fields fields = {
         .if_match = optional_field(exchange, "If-Match"),
         .if_none_match = optional_field(exchange, "If-None-Match"),
-        .if_modified_since = optional_field(exchange, "If-Modified-Since"),
-        .if_unmodified_since = optional_field(exchange, "If-Unmodified-Since"),
+        .if_modified_since =
+            is_dated ? optional_field(exchange, "If-Modified-Since") : (struct slice){NULL, 0},
+        .if_unmodified_since =
+            is_dated ? optional_field(exchange, "If-Unmodified-Since") : (struct slice){NULL, 0},
         .range = is_get ? optional_field(exchange, "Range") : (struct slice){NULL, 0},
         .if_range = optional_field(exchange, "If-Range"),
     };
     struct representation representation = {
         .etag = slice_from_text(download->etag),
-        .modified_us = download->job.updated_us,
+        .modified_us = is_dated ? download->job.updated_us : INSTANT_MIN_US,
         .bytes = download->bytes,
     };
     return precondition_check(&fields, &representation, download->ranges, &download->range_count);
 }
 
+/* ---- a file that is being written ---- */
+
+static void fail_not_begun(struct exchange *exchange)
+{
+    reply_fieldf(&exchange->reply, "Retry-After", "%u", RETRY_BUSY_SECONDS);
+    exchange_fail(exchange, 503, "transient", PROBLEM_INTERNAL, "This file is not begun yet.");
+}
+
+static void follow_file(struct download *download, struct export_feed *feed)
+{
+    struct exchange *exchange = download->exchange;
+    struct reply *reply = &exchange->reply;
+    reply_field(reply, "Content-Type", CONTENT_TYPE);
+    if (download->coding == FILE_CODING_GZIP)
+        reply_field(reply, "Content-Encoding", "gzip");
+    reply->status = 200;
+    reply->length = REPLY_LENGTH_CHUNKED;
+    reply->source = feed_body_new(&(struct feed_body_options){
+        .io = exports_io(exchange_service(exchange)->exports),
+        .reply_to = reactor_mailbox(exchange->reactor),
+        .coding = download->coding,
+        .feed = feed,
+        .context = download,
+        .ready = file_ready,
+    });
+    export_feed_unref(feed);
+    exchange_send(exchange);
+}
+
+/* ---- the request ---- */
+
+/* Reads the job and finds the file, and its feed if it is not complete; or it has been answered. */
+static bool find_download(struct download *download, const struct route_call *call,
+                          struct export_feed **ret_feed)
+{
+    struct exchange *exchange = download->exchange;
+    struct job *job = &download->job;
+    *ret_feed = NULL;
+    /* A file that is completed between the two looks is found complete by the second. */
+    for (unsigned looks = 0; looks < 2; looks++) {
+        if (!job_of_call(exchange, call, job))
+            return false;
+        if (job->state == JOB_STATE_ARCHIVED || job->state == JOB_STATE_EXPIRED) {
+            fail_job_gone(exchange, job);
+            return false;
+        }
+        bool is_served =
+            job->state == JOB_STATE_COMPLETED || (job_state_is_active(job->state) && job->partial_manifests);
+        download->file = is_served ? find_file(job, call->parameters[1]) : NULL;
+        if (!download->file) {
+            fail_file_unknown(exchange);
+            return false;
+        }
+        if (download->file->done)
+            return true;
+        size_t index = (size_t)(download->file - job->files);
+        if ((*ret_feed = exports_follow(exchange_service(exchange)->exports, job->id, index)))
+            return true;
+    }
+    fail_not_begun(exchange);
+    return false;
+}
+
 void handle_data_file(struct exchange *exchange, const struct route_call *call)
 {
     struct slice accept_encoding;
+    struct export_feed *feed;
     struct download *download = arena_alloc(&exchange->arena, sizeof *download);
     *download = (struct download){.exchange = exchange};
-    if (!job_of_call(exchange, call, &download->job))
+    if (!find_download(download, call, &feed))
         return;
-    const struct job *job = &download->job;
-    if (job->state == JOB_STATE_ARCHIVED || job->state == JOB_STATE_EXPIRED)
-        return fail_job_gone(exchange, job);
-    download->file = job->state == JOB_STATE_COMPLETED ? find_file(job, call->parameters[1]) : NULL;
-    if (!download->file)
-        return fail_file_unknown(exchange);
     reply_field(&exchange->reply, "Vary", "Accept-Encoding");
     bool has_field = request_field(exchange, "Accept-Encoding", &accept_encoding);
-    if (!file_coding_choose(has_field ? &accept_encoding : NULL, &download->coding))
+    if (!file_coding_choose(has_field ? &accept_encoding : NULL, &download->coding)) {
+        export_feed_unref(feed);
         return exchange_fail(exchange, 406, "not-supported", PROBLEM_REQUEST,
                              "Files are served as gzip or identity; Accept-Encoding admits neither.");
+    }
+    if (feed)
+        return follow_file(download, feed);
     bool is_gzip = download->coding == FILE_CODING_GZIP;
     download->bytes = is_gzip ? download->file->gzip_bytes : download->file->raw_bytes;
     snprintf(download->etag, sizeof download->etag, "\"%s-%s\"", download->file->uuid,

@@ -132,6 +132,7 @@ static void create_job(struct exchange *exchange, uint32_t aco, const struct kic
     create->type_count = kickoff->type_count;
     create->since_us = kickoff->since_us;
     create->separates_new = kickoff->separates_new;
+    create->partial_manifests = kickoff->partial_manifests;
     create->request.message.deliver = deliver_created;
     create->request.reply_to = reactor_mailbox(exchange->reactor);
     create->request.bytes = strlen(create->url) + kickoff->warnings.size + 512;

@@ -13,18 +13,33 @@
 #include <stdio.h>
 
 #define JOB_LIST_MAX 1000 /* jobs in one Bundle, the newest */
+#define FOLLOWED_MAX 1000 /* files in progress in one manifest */
 
 /* ---- GET /api/v1/jobs/{jobId} ---- */
 
+/* A job that is active, as it stands. */
+struct job_progress {
+    struct exports_progress times;
+    size_t followed[FOLLOWED_MAX]; /* files that can be followed, by their place in the plan */
+    size_t followed_count;
+};
+
+static void put_manifest(struct exchange *exchange, const struct job *job,
+                         const struct job_progress *progress);
+
 static void send_progress(struct exchange *exchange, const struct job *job,
-                          const struct exports_progress *progress)
+                          const struct job_progress *progress)
 {
     if (job->state == JOB_STATE_PENDING)
         reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
     else
         reply_fieldf(&exchange->reply, "X-Progress", "%s (%u%%)", job_state_name(job->state),
-                     progress->percent);
-    reply_fieldf(&exchange->reply, "Retry-After", "%u", progress->seconds_left);
+                     progress->times.percent);
+    reply_fieldf(&exchange->reply, "Retry-After", "%u", progress->times.seconds_left);
+    if (job->partial_manifests) {
+        put_manifest(exchange, job, progress);
+        return exchange_send_document(exchange, 202, "application/json");
+    }
     exchange->reply.status = 202;
     exchange_send(exchange);
 }
@@ -40,17 +55,20 @@ static struct slice file_url(struct exchange *exchange, uint64_t job_id, const s
     return kept;
 }
 
-static void send_manifest(struct exchange *exchange, const struct job *job)
+/* `progress`: of an active job, for the files that are not complete. */
+static void put_manifest(struct exchange *exchange, const struct job *job,
+                         const struct job_progress *progress)
 {
-    char expires[INSTANT_TEXT_SIZE];
     struct manifest_file *files = arena_alloc(&exchange->arena, job->file_count * sizeof *files + 1);
     struct manifest_file error_file;
+    struct manifest_following *following = NULL;
     struct manifest manifest = {
         .transaction_time_us = job->transaction_time_us,
         .request = job->request,
         .output = files,
         .error = &error_file,
         .job_id = job->id,
+        .is_partial = progress != NULL,
     };
     for (size_t i = 0; i < job->file_count; i++) {
         const struct job_file *file = &job->files[i];
@@ -67,23 +85,40 @@ static void send_manifest(struct exchange *exchange, const struct job *job)
             files[manifest.output_count++] = entry;
         }
     }
+    if (progress && progress->followed_count)
+        manifest.following = following =
+            arena_alloc(&exchange->arena, progress->followed_count * sizeof *following);
+    for (size_t i = 0; progress && i < progress->followed_count; i++) {
+        const struct job_file *file =
+            progress->followed[i] < job->file_count ? &job->files[progress->followed[i]] : NULL;
+        if (file && !file->done) /* it may have been completed since */
+            following[manifest.following_count++] = (struct manifest_following){
+                .type = resource_type_name(file->type), .url = file_url(exchange, job->id, file)};
+    }
+    buffer_reset(&exchange->reply.body);
+    document_manifest(&exchange->reply.body, &manifest);
+}
+
+static void send_manifest(struct exchange *exchange, const struct job *job)
+{
+    char expires[INSTANT_TEXT_SIZE];
     http_date_format(job->expires_us, expires);
     reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
     reply_field(&exchange->reply, "Expires", expires);
-    buffer_reset(&exchange->reply.body);
-    document_manifest(&exchange->reply.body, &manifest);
+    put_manifest(exchange, job, NULL);
     exchange_send_document(exchange, 200, "application/json");
 }
 
 void handle_job_status(struct exchange *exchange, const struct route_call *call)
 {
     struct job job;
-    struct exports_progress progress;
+    struct job_progress progress = {.times = {.percent = 0, .seconds_left = 1}};
+    struct exports *exports = exchange_service(exchange)->exports;
     uint64_t id;
-    /* Before the record: a job that ends in between is then seen as ended, not as one without progress. */
-    if (!job_id_of_call(call, &id) ||
-        exports_progress(exchange_service(exchange)->exports, id, &progress) != STATUS_OK)
-        progress = (struct exports_progress){.percent = 0, .seconds_left = 1};
+    /* Before the record: a job that ends in between is then seen as ended, not as one without progress, and a
+     * file that does is listed as complete, not left out. */
+    if (job_id_of_call(call, &id) && exports_progress(exports, id, &progress.times) == STATUS_OK)
+        progress.followed_count = exports_list_followed(exports, id, progress.followed, FOLLOWED_MAX);
     if (!job_of_call(exchange, call, &job))
         return;
     switch (job.state) {

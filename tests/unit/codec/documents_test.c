@@ -116,6 +116,39 @@ static void manifest_has_the_keys_of_the_contract_in_their_order(void **unused)
     buffer_release(&document);
 }
 
+static void partial_manifest_names_the_files_in_progress_under_its_extension(void **unused)
+{
+    (void)unused;
+    struct buffer document = BUFFER_INIT;
+    struct manifest_file output[] = {{"Patient", SLICE_LITERAL("https://host/data/42/b.ndjson"), 1, 2}};
+    struct manifest_following following[] = {{"Coverage", SLICE_LITERAL("https://host/data/42/d.ndjson")},
+                                             {"Coverage", SLICE_LITERAL("https://host/data/42/e.ndjson")}};
+    struct manifest manifest = {
+        .transaction_time_us = INT64_C(1575924241705398),
+        .request = SLICE_LITERAL("https://host/api/v1/Patient/$export?allowPartialManifests=true"),
+        .job_id = 42,
+        .is_partial = true,
+    };
+    document_manifest(&document, &manifest);
+    document_must_be(
+        &document, "{\"transactionTime\":\"2019-12-09T20:44:01.705398Z\",\"request\":\"https://host/api/v1/"
+                   "Patient/$export?allowPartialManifests=true\",\"requiresAccessToken\":true,\"output\":[],"
+                   "\"deleted\":[],\"error\":[],\"JobID\":42,\"extension\":{\"inProgress\":[]}}");
+    manifest.output = output;
+    manifest.output_count = 1;
+    manifest.following = following;
+    manifest.following_count = 2;
+    document_manifest(&document, &manifest);
+    document_must_be(
+        &document, "{\"transactionTime\":\"2019-12-09T20:44:01.705398Z\",\"request\":\"https://host/api/v1/"
+                   "Patient/$export?allowPartialManifests=true\",\"requiresAccessToken\":true,\"output\":["
+                   "{\"type\":\"Patient\",\"url\":\"https://host/data/42/b.ndjson\",\"count\":1,"
+                   "\"fileSize\":2}],\"deleted\":[],\"error\":[],\"JobID\":42,\"extension\":{\"inProgress\":["
+                   "{\"type\":\"Coverage\",\"url\":\"https://host/data/42/d.ndjson\"},"
+                   "{\"type\":\"Coverage\",\"url\":\"https://host/data/42/e.ndjson\"}]}}");
+    buffer_release(&document);
+}
+
 /* The advanced guide's sample, with what docs/api.md section 7 adds. */
 static void capability_statement_is_the_guides_sample_and_the_operations_of_bulk_data(void **unused)
 {
@@ -229,6 +262,7 @@ int main(void)
         cmocka_unit_test(outcome_without_text_is_bare),
         cmocka_unit_test(text_that_is_no_utf8_is_mended),
         cmocka_unit_test(manifest_has_the_keys_of_the_contract_in_their_order),
+        cmocka_unit_test(partial_manifest_names_the_files_in_progress_under_its_extension),
         cmocka_unit_test(capability_statement_is_the_guides_sample_and_the_operations_of_bulk_data),
         cmocka_unit_test(job_bundle_holds_a_task_for_each_job),
         cmocka_unit_test(token_document_is_rfc_6749s),

@@ -173,7 +173,7 @@ static void form_errors_have_their_texts(void **state)
          "not-supported",
          PROBLEM_REQUEST,
          UNSUPPORTED("organizeOutputBy")},
-        {{FHIR, ASYNC, NULL, "allowPartialManifests=true"},
+        {{FHIR, ASYNC, NULL, "allowPartialManifests=yes"},
          "not-supported",
          PROBLEM_REQUEST,
          UNSUPPORTED("allowPartialManifests")},
@@ -260,6 +260,7 @@ static void form_is_understood(void **state)
         {{FHIR, ASYNC, NULL, "_format=json&_pretty=true"}, everything, 3, ALL, false, ""},
         {{FHIR, ASYNC, NULL, "foo=bar&type=Nonsense&Patient=1"}, everything, 3, ALL, false, ""},
         {{FHIR, ASYNC, NULL, "allowPartialManifests=false"}, everything, 3, ALL, false, ""},
+        {{FHIR, ASYNC, NULL, "allowPartialManifests=true"}, everything, 3, ALL, false, ""},
         {{FHIR, "respond-async, handling=lenient", NULL, "_elements=id&_until=1&_elements=x&_type=Patient"},
          patient,
          1,
@@ -286,6 +287,8 @@ static void form_is_understood(void **state)
         if (kickoff.since_us != rows[i].since_us || kickoff.separates_new != rows[i].separates_new)
             fail_msg("group %s, query %s: since %lld, separates %d", rows[i].form.group, rows[i].form.query,
                      (long long)kickoff.since_us, kickoff.separates_new);
+        assert_int_equal(kickoff.partial_manifests,
+                         strcmp(rows[i].form.query, "allowPartialManifests=true") == 0);
         assert_int_equal(kickoff.warnings.size, strlen(rows[i].warnings));
         if (kickoff.warnings.size)
             assert_memory_equal(kickoff.warnings.data, rows[i].warnings, kickoff.warnings.size);

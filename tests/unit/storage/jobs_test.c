@@ -254,6 +254,7 @@ static void created_job_is_read_back_whole_after_a_restart(void **state)
     request.type_count = 2;
     request.since_us = 1581552000000001;
     request.separates_new = true;
+    request.partial_manifests = true;
     expect_status(writer_call(f->store.writer, &request.request, &error), STATUS_OK, &error);
     assert_true(request.ret_id == 1);
     store_fixture_reopen(&f->store);
@@ -274,6 +275,7 @@ static void created_job_is_read_back_whole_after_a_restart(void **state)
     assert_int_equal(job.types[1], RESOURCE_TYPE_EXPLANATION_OF_BENEFIT);
     assert_true(job.since_us == 1581552000000001);
     assert_true(job.separates_new);
+    assert_true(job.partial_manifests);
     assert_false(job.planned);
     assert_int_equal(job.file_count, 0);
     assert_true(job.sequence == clock.sequence);
@@ -290,6 +292,7 @@ static void job_without_since_selects_everything(void **state)
     struct job job = job_of(f, create_ok(f, "Patient"));
     assert_true(job.since_us == INSTANT_MIN_US);
     assert_false(job.separates_new);
+    assert_false(job.partial_manifests);
     assert_int_equal(job.warnings.size, 0);
 }
 
