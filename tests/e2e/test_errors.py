@@ -11,8 +11,9 @@ import os
 import random
 import re
 import shutil
+import socket
+import ssl
 import sys
-import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -488,6 +489,29 @@ class RoutesTest(ErrorCase):
             self.assert_problem(answer, 415, "not-supported", REQUEST, "The request's body is compressed; send it as it is.")
         answer = self.server.curl("/auth/token", "-d", "x", method="POST", fields=["Content-Encoding: identity"])
         self.assertEqual(answer[0], 400)
+
+    def test_ranges_without_a_byte(self):
+        item = self.manifest["output"][0]
+        answer = self.get(item["url"], fields=[f"Range: bytes={item['fileSize']}-"])
+        self.assert_problem(answer, 416, "value", REQUEST, "No byte of the file lies in the range that was asked for.")
+        self.assertEqual(answer[1]["content-range"], f"bytes */{item['fileSize']}")
+
+    def test_malformed_requests_end_the_connection(self):
+        host, port = self.server.base.split("//")[1].split(":")
+        context = ssl.create_default_context(cafile=sluice.Site.tls()[0])
+        for request in (b"nonsense\r\n\r\n", b"GET /_version HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+                        b"GET /_version HTTP/1.1\r\nHost : a\r\n\r\n", b"POST /auth/token HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"):
+            with self.subTest(request), socket.create_connection((host, int(port))) as plain:
+                with context.wrap_socket(plain, server_hostname=host) as secured:
+                    secured.sendall(request)
+                    answer = b""
+                    while received := secured.recv(65536):
+                        answer += received
+                head, body = answer.split(b"\r\n\r\n", 1)
+                lines = head.decode().split("\r\n")
+                headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])}
+                self.assert_problem((int(lines[0].split()[1]), headers, body), 400, "structure", REQUEST, re.compile(".+"))
+                self.assertEqual(headers["connection"], "close")
 
     def test_bounds(self):
         answer = self.get("/" + "a" * 8192)
