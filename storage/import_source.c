@@ -1,5 +1,6 @@
 #include "storage/import_source.h"
 
+#include "codec/base/check.h"
 #include "codec/base/mem.h"
 #include "codec/json_reader.h"
 #include "codec/ndjson.h"
@@ -18,6 +19,7 @@
 #define FILES_MAX           ((size_t)1000 * 1000)
 /* Blocks begin small, so that many small files do not take much memory. */
 #define FIRST_BLOCK_BYTES ((size_t)64 * 1024)
+#define INPUT_BYTES       ((size_t)64 * 1024) /* of a file, before it is inflated */
 
 /* ---- which files ---- */
 
@@ -150,10 +152,16 @@ static void block_add(struct import_block *block, uint64_t number, struct slice 
 
 /* ---- sources ---- */
 
+enum source_format { SOURCE_FORMAT_UNKNOWN, SOURCE_FORMAT_PLAIN, SOURCE_FORMAT_GZIP };
+
 struct import_source {
     char *path;
-    gzFile file; /* reads plain files too */
-    int fd;      /* of file, for its position */
+    int fd;
+    enum source_format format;
+    z_stream inflater; /* of a gzip file; its input is `input` */
+    bool in_member;    /* of a gzip file, which may have several */
+    uint8_t *input;    /* INPUT_BYTES */
+    uint64_t position;
     bool is_document;
     bool at_end;
     size_t block_bytes;
@@ -167,16 +175,12 @@ enum status import_source_open(const char *path, struct import_source **ret_sour
     if (fd < 0)
         return error_set_errno(error, "%s: cannot open", path);
     posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    gzFile file = gzdopen(fd, "rb");
-    if (!file) {
-        close(fd);
-        return error_set(error, STATUS_INTERNAL, "%s: zlib cannot open it", path);
-    }
-    gzbuffer(file, 1024 * 1024);
     struct import_source *source = mem_new(struct import_source);
     source->path = mem_strdup(path);
-    source->file = file;
     source->fd = fd;
+    source->input = mem_alloc(INPUT_BYTES);
+    source->inflater.next_in = source->input;
+    CHECK(inflateInit2(&source->inflater, MAX_WBITS + 16) == Z_OK); /* + 16: gzip's header and trailer */
     source->is_document = is_json_document(path);
     source->block_bytes = FIRST_BLOCK_BYTES;
     ndjson_splitter_init(&source->splitter, RESOURCE_BYTES_MAX);
@@ -188,16 +192,17 @@ void import_source_close(struct import_source *source)
 {
     if (!source)
         return;
-    gzclose_r(source->file);
+    inflateEnd(&source->inflater);
+    close(source->fd);
     ndjson_splitter_release(&source->splitter);
+    mem_free(source->input);
     mem_free(source->path);
     mem_free(source);
 }
 
 uint64_t import_source_position(const struct import_source *source)
 {
-    z_off_t position = gzoffset(source->file);
-    return position > 0 ? (uint64_t)position : 0;
+    return source->position;
 }
 
 size_t import_source_block_bytes(const struct import_source *source)
@@ -205,27 +210,132 @@ size_t import_source_block_bytes(const struct import_source *source)
     return source->is_document ? 0 : source->block_bytes;
 }
 
+/* *ret_got 0: the file's end. */
+static enum status file_read(struct import_source *source, void *target, size_t bytes_max, size_t *ret_got,
+                             struct error *error)
+{
+    ssize_t got;
+    do
+        got = read(source->fd, target, bytes_max);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return error_set_errno(error, "%s: cannot be read", source->path);
+    source->position += (uint64_t)got;
+    *ret_got = (size_t)got;
+    return STATUS_OK;
+}
+
+/* Reads until at least `wanted` bytes of input wait, or the file ends. */
+static enum status input_fill(struct import_source *source, size_t wanted, struct error *error)
+{
+    z_stream *in = &source->inflater;
+    size_t got = 1;
+    while (got && in->avail_in < wanted) {
+        memmove(source->input, in->next_in, in->avail_in);
+        in->next_in = source->input;
+        enum status status =
+            file_read(source, source->input + in->avail_in, INPUT_BYTES - in->avail_in, &got, error);
+        if (status != STATUS_OK)
+            return status;
+        in->avail_in += (uInt)got;
+    }
+    return STATUS_OK;
+}
+
+static bool input_is_gzip(const struct import_source *source)
+{
+    const z_stream *in = &source->inflater;
+    return in->avail_in >= 2 && in->next_in[0] == 0x1f && in->next_in[1] == 0x8b; /* RFC 1952 section 2.3.1 */
+}
+
+/* By what stands in the file, whatever its name. */
+static enum status source_find_format(struct import_source *source, struct error *error)
+{
+    enum status status = input_fill(source, 2, error);
+    if (status != STATUS_OK)
+        return status;
+    source->format = input_is_gzip(source) ? SOURCE_FORMAT_GZIP : SOURCE_FORMAT_PLAIN;
+    /* Of an upload that failed at its begin. */
+    if (source->inflater.avail_in == 0 && ends_with(source->path, ".gz"))
+        return error_set(error, STATUS_INVALID, "%s: is empty, and so no gzip file", source->path);
+    return STATUS_OK;
+}
+
+static enum status read_plain(struct import_source *source, char *target, size_t bytes_max, size_t *ret_got,
+                              struct error *error)
+{
+    z_stream *in = &source->inflater;
+    if (in->avail_in == 0)
+        return file_read(source, target, bytes_max, ret_got, error);
+    *ret_got = in->avail_in < bytes_max ? in->avail_in : bytes_max;
+    memcpy(target, in->next_in, *ret_got);
+    in->next_in += *ret_got;
+    in->avail_in -= (uInt)*ret_got;
+    return STATUS_OK;
+}
+
+/* Begins the next member; *ret_begun false at the end of the file. */
+static enum status gzip_begin_member(struct import_source *source, bool *ret_begun, struct error *error)
+{
+    z_stream *in = &source->inflater;
+    enum status status = input_fill(source, 2, error);
+    *ret_begun = status == STATUS_OK && in->avail_in > 0;
+    if (!*ret_begun)
+        return status;
+    /* gunzip passes over it with a warning, zlib's gzread without; it may be the better part of a load. */
+    if (!input_is_gzip(source))
+        return error_set(error, STATUS_INVALID, "%s: what follows the end of the gzip data is no gzip data",
+                         source->path);
+    CHECK(inflateReset(in) == Z_OK);
+    source->in_member = true;
+    return STATUS_OK;
+}
+
+static enum status read_gzip(struct import_source *source, char *target, size_t bytes_max, size_t *ret_got,
+                             struct error *error)
+{
+    z_stream *in = &source->inflater;
+    in->next_out = (uint8_t *)target;
+    in->avail_out = (uInt)bytes_max;
+    while (in->avail_out == bytes_max) {
+        bool begun = true;
+        enum status status =
+            source->in_member ? input_fill(source, 1, error) : gzip_begin_member(source, &begun, error);
+        if (status != STATUS_OK)
+            return status;
+        if (!begun)
+            break;
+        if (in->avail_in == 0)
+            return error_set(error, STATUS_INVALID, "%s: the gzip file is cut short", source->path);
+        int code = inflate(in, Z_NO_FLUSH);
+        if (code != Z_OK && code != Z_STREAM_END)
+            return error_set(error, STATUS_INVALID, "%s: the gzip file is damaged: %s", source->path,
+                             in->msg ? in->msg : zError(code));
+        source->in_member = code != Z_STREAM_END;
+    }
+    *ret_got = bytes_max - in->avail_out;
+    return STATUS_OK;
+}
+
+/* Appends up to bytes_max bytes: fewer only at the end, or before what is wrong. */
 static enum status source_read(struct import_source *source, struct buffer *target, size_t bytes_max,
                                struct error *error)
 {
-    char *begin = buffer_reserve(target, bytes_max);
-    int got = gzread(source->file, begin, (unsigned)bytes_max);
-    if (got < 0) {
-        int number;
-        const char *text = gzerror(source->file, &number);
-        return error_set(error, number == Z_ERRNO ? STATUS_IO : STATUS_INVALID, "%s: cannot be read: %s",
-                         source->path, number == Z_ERRNO ? strerror(errno) : text);
+    enum status status = STATUS_OK;
+    if (source->format == SOURCE_FORMAT_UNKNOWN)
+        status = source_find_format(source, error);
+    char *at = buffer_reserve(target, bytes_max);
+    size_t left = bytes_max, got = 1;
+    while (status == STATUS_OK && left && got) {
+        got = 0;
+        status = source->format == SOURCE_FORMAT_GZIP ? read_gzip(source, at, left, &got, error)
+                                                      : read_plain(source, at, left, &got, error);
+        at += got;
+        left -= got;
     }
-    target->size += (size_t)got;
-    source->at_end = (size_t)got < bytes_max;
-    if (source->at_end) {
-        /* A gzip file without its end reads like one that ended; zlib tells only when asked. */
-        int number;
-        gzerror(source->file, &number);
-        if (number == Z_BUF_ERROR)
-            return error_set(error, STATUS_INVALID, "%s: the gzip file is cut short", source->path);
-    }
-    return STATUS_OK;
+    target->size += bytes_max - left;
+    source->at_end = left > 0;
+    return status;
 }
 
 static enum status take_line(void *context, uint64_t number, struct slice line, bool too_long,
@@ -269,6 +379,10 @@ static enum status walk_event(void *context, enum json_event event, struct slice
         struct slice token = json_reader_token(walk->reader);
         block_add(walk->block, walk->entries,
                   slice_make(walk->begin, (size_t)(token.data + token.size - walk->begin)), false);
+        walk->at_resource = false;
+    } else if (walk->at_resource && depth == 3) {
+        /* No object: a line that is refused, so that it is counted. */
+        block_add(walk->block, walk->entries, json_reader_token(walk->reader), false);
         walk->at_resource = false;
     }
     return STATUS_OK;

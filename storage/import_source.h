@@ -50,8 +50,9 @@ void import_source_close(struct import_source *source);
 /* What the next block takes: blocks begin small and grow to IMPORT_BLOCK_BYTES. 0: a document takes what it
  * takes. */
 size_t import_source_block_bytes(const struct import_source *source);
-/* Fills an empty block. STATUS_NOT_FOUND (without a text) at the end. A file that is cut short or damaged
- * (gzip) fails after its good lines were handed out. */
+/* Fills an empty block. STATUS_NOT_FOUND (without a text) at the end. A gzip file that is cut short fails
+ * after its whole lines were handed out; one that is damaged, or followed by something else, after those
+ * before it. */
 NODISCARD enum status import_source_next(struct import_source *source, struct import_block *block,
                                          struct error *error);
 /* Bytes of the file (as stored) read so far. */

@@ -200,6 +200,65 @@ static void a_damaged_gzip_file_is_an_error(void **state)
     buffer_release(&got);
 }
 
+/* `name`.gz: the members, each compressed, one behind the other, and what follows them. */
+static const char *write_members(const char *name, const char *const *members, const char *rest)
+{
+    const char *path = write_file(name, slice_from_text(members[0]), true);
+    for (size_t i = 1; members[i]; i++) {
+        gzFile file = gzopen(path, "ab");
+        assert_int_equal(gzwrite(file, members[i], (unsigned)strlen(members[i])), strlen(members[i]));
+        assert_int_equal(gzclose(file), Z_OK);
+    }
+    FILE *file = fopen(path, "a");
+    fputs(rest, file);
+    fclose(file);
+    return path;
+}
+
+static void the_members_of_a_gzip_file_are_read_as_one_text(void **state)
+{
+    (void)state;
+    static const char *const members[] = {"a\nb", "", "c\nd\n", "e", NULL};
+    expect_lines(write_members("members.gz", members, ""), "1 a|2 bc|3 d|4 e|");
+}
+
+/* A load of several files put together, of which one begins with damage, must not lose it silently. */
+static void what_follows_gzip_data_and_is_none_is_an_error(void **state)
+{
+    (void)state;
+    static const char *const members[] = {"a\nb\n", NULL};
+    static const char *const rests[] = {"x", "more", "\x1f\x8b\x08"};
+    for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+        struct buffer got = BUFFER_INIT;
+        struct error error = {0};
+        assert_int_equal(read_all(write_members("rest.gz", members, rests[i]), &got, &error), STATUS_INVALID);
+        assert_string_equal(buffer_text(&got), "1 a|2 b|");
+        assert_non_null(strstr(error.text, "rest.gz: "));
+        buffer_release(&got);
+    }
+}
+
+static void an_empty_file_is_no_gzip_file(void **state)
+{
+    (void)state;
+    struct buffer got = BUFFER_INIT;
+    struct error error = {0};
+    expect_lines(write_file("empty.ndjson", SLICE_LITERAL(""), false), "");
+    expect_lines(write_file("nothing.gz", SLICE_LITERAL(""), true), "");
+    assert_int_equal(read_all(write_file("empty.gz", SLICE_LITERAL(""), false), &got, &error),
+                     STATUS_INVALID);
+    assert_non_null(strstr(error.text, "empty.gz: is empty"));
+    buffer_release(&got);
+}
+
+static void the_name_does_not_decide_whether_a_file_is_gzip(void **state)
+{
+    (void)state;
+    expect_lines(write_file("plain.gz", SLICE_LITERAL("a\nb"), false), "1 a|2 b|");
+    expect_lines(write_file("x.gz", SLICE_LITERAL("x"), false), "1 x|");
+    expect_lines(write_file("gzip.ndjson", SLICE_LITERAL("a\nb"), true), "1 a|2 b|");
+}
+
 static void a_bundle_gives_its_resources_by_entry(void **state)
 {
     (void)state;
@@ -209,7 +268,7 @@ static void a_bundle_gives_its_resources_by_entry(void **state)
                                           "{\"search\":{\"resource\":{}},\"resource\":{\"b\":1}}],"
                                           "\"resourceType\":\"Bundle\",\"other\":[{\"resource\":{}}]}"),
                             false),
-                 "1 {\"a\":[{\"resource\":{}}]}|4 {\"b\":1}|");
+                 "1 {\"a\":[{\"resource\":{}}]}|3 \"no\"|4 {\"b\":1}|");
     expect_lines(write_file("b.json", SLICE_LITERAL("{\"resourceType\":\"Bundle\"}"), false), "");
     expect_lines(
         write_file("c.json", SLICE_LITERAL("{\"resourceType\":\"X\",\"entry\":[{\"resource\":{}}]}"), false),
@@ -278,6 +337,10 @@ int main(void)
         TEST(a_line_that_is_too_long_is_told_without_its_text),
         TEST(a_gzip_file_that_is_cut_fails_after_its_whole_lines),
         TEST(a_damaged_gzip_file_is_an_error),
+        TEST(the_members_of_a_gzip_file_are_read_as_one_text),
+        TEST(what_follows_gzip_data_and_is_none_is_an_error),
+        TEST(an_empty_file_is_no_gzip_file),
+        TEST(the_name_does_not_decide_whether_a_file_is_gzip),
         TEST(a_bundle_gives_its_resources_by_entry),
         TEST(a_document_that_is_malformed_gives_nothing),
         TEST(directories_are_walked_in_order_of_name),
