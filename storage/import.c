@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define IMPORT_THREADS_MAX 64
@@ -519,9 +520,6 @@ static enum status import_range(struct import *import, uint32_t first, uint32_t 
  * reported. */
 static enum status import_rehearse(struct import *import, uint32_t file, bool *ret_good, struct error *error)
 {
-    if (strcmp(import->files.paths[file], "-") == 0)
-        return error_set(error, STATUS_INVALID,
-                         "--strict reads each file twice: it cannot read standard input");
     /* What is kept must not be dropped with the rehearsal. */
     enum status status = import_flush(import, false, error);
     if (status != STATUS_OK)
@@ -540,10 +538,24 @@ static enum status import_rehearse(struct import *import, uint32_t file, bool *r
     return status;
 }
 
+/* Strict reads each file twice. A pipe gives nothing the second time, or waits for ever. */
+static enum status import_check_rereadable(const struct import *import, struct error *error)
+{
+    for (size_t file = 0; file < import->files.count; file++) {
+        const char *path = import->files.paths[file];
+        struct stat info;
+        if (strcmp(path, "-") == 0 || (stat(path, &info) == 0 && !S_ISREG(info.st_mode)))
+            return error_set(error, STATUS_INVALID,
+                             "%s: --strict reads each file twice: it cannot read standard input or a pipe",
+                             path);
+    }
+    return STATUS_OK;
+}
+
 /* Each file by itself: all of it, or nothing. */
 static enum status import_strict(struct import *import, struct error *error)
 {
-    enum status status = STATUS_OK;
+    enum status status = import_check_rereadable(import, error);
     for (uint32_t file = 0; status == STATUS_OK && file < import->files.count; file++) {
         bool is_good = false;
         status = import_rehearse(import, file, &is_good, error);
