@@ -39,6 +39,13 @@ enum status stored_segment_open(struct slice record, struct stored_segment *stor
 
 /* ---- summaries ---- */
 
+void summary_init(struct summary *summary)
+{
+    *summary = (struct summary){0};
+    for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        summary->of[i].newest_us = INT64_MIN;
+}
+
 enum status summary_parse(struct slice value, struct summary *ret_summary, struct error *error)
 {
     struct reader reader = reader_make(value);
@@ -328,9 +335,7 @@ static enum status delta_segments(struct store_write *write, const struct delta 
     uint64_t oldest_sequence;
     enum status status = summary_get(write->txn, home, delta->beneficiary, &summary, error);
     if (status == STATUS_NOT_FOUND) {
-        summary = (struct summary){0};
-        for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
-            summary.of[i].newest_us = INT64_MIN;
+        summary_init(&summary);
         status = STATUS_OK;
     }
     if (status == STATUS_OK)

@@ -95,6 +95,7 @@ struct summary {
         uint64_t stored_bytes;
     } of[RESOURCE_TYPE_COUNT];
 };
+void summary_init(struct summary *summary); /* of nothing */
 NODISCARD enum status summary_get(struct engine_txn *txn, uint32_t home, struct slice beneficiary,
                                   struct summary *ret_summary, struct error *error);
 

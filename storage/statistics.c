@@ -24,7 +24,8 @@ static enum status statistics_of_aco(struct engine_txn *txn, uint32_t aco, struc
         return status;
     struct exportable exportable;
     while ((status = exportable_scan_next(scan, &exportable, error)) == STATUS_OK) {
-        struct summary summary = {0};
+        struct summary summary;
+        summary_init(&summary);
         status = summary_get(txn, exportable.home, exportable.beneficiary, &summary, error);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND)
             break;

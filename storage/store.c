@@ -103,6 +103,21 @@ static enum status store_write_format(struct engine *engine, struct error *error
     return engine_commit(txn, error);
 }
 
+/* Of a creation that failed: the next one must not find a DIR that is not empty. */
+static void remove_what_was_made(const char *dir, bool made)
+{
+    static const char *const names[] = {STORE_FILE, STORE_FILE "-lock", "jobs", "keys"};
+    struct buffer path = BUFFER_INIT;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        buffer_reset(&path);
+        buffer_appendf(&path, "%s/%s", dir, names[i]);
+        remove(buffer_text(&path));
+    }
+    if (made)
+        rmdir(dir);
+    buffer_release(&path);
+}
+
 enum status store_create(const char *dir, const struct store_options *options, struct error *error)
 {
     bool made = mkdir(dir, 0700) == 0;
@@ -130,6 +145,8 @@ enum status store_create(const char *dir, const struct store_options *options, s
     }
     if (status == STATUS_OK)
         status = sync_directory(dir, error);
+    if (status != STATUS_OK)
+        remove_what_was_made(dir, made);
     return status;
 }
 
@@ -186,10 +203,13 @@ enum status store_open(const char *dir, enum store_access access_wanted, const s
 {
     struct buffer path = BUFFER_INIT;
     buffer_appendf(&path, "%s/%s", dir, STORE_FILE);
-    bool exists = access(buffer_text(&path), F_OK) == 0;
+    int problem = access(buffer_text(&path), F_OK) == 0 ? 0 : errno;
     buffer_release(&path);
-    if (!exists)
+    errno = problem;
+    if (problem == ENOENT || problem == ENOTDIR)
         return error_set(error, STATUS_NOT_FOUND, "%s: holds no store; make one with sluicectl init", dir);
+    if (problem)
+        return error_set_errno(error, "%s: cannot look for the store in it", dir);
 
     int lock_fd = -1;
     struct engine *engine = NULL;

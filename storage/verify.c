@@ -253,9 +253,8 @@ static enum status check_beneficiary(struct verify *verify, struct slice key, st
         if (status == STATUS_OK && !slice_equal(mbi_row_beneficiary(&row), id))
             fault_at(verify, TABLE_BENEFICIARY, key, "has an MBI that leads to another beneficiary");
     }
-    struct summary summary = {0};
-    for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
-        summary.of[i].newest_us = INT64_MIN;
+    struct summary summary;
+    summary_init(&summary);
     if (status == STATUS_OK)
         status = summary_get(verify->txn, beneficiary.home, id, &summary, error);
     if (status == STATUS_NOT_FOUND)

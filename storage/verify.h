@@ -1,7 +1,7 @@
 /*
  * Verify: walks the whole store and lists what is wrong: checksums, keys, order, segments against their
- * tables, indexes against the data. Works beside a live server, in short read transactions for the walk of
- * segments; an index that changes while it is looked at is looked at again before it is called a fault.
+ * tables, indexes against the data. Works beside a live server, in short read transactions: a record and what
+ * it refers to are looked at in one of them. Totals are compared only if nothing was written meanwhile.
  *
  * Threading: one thread.
  */
