@@ -80,7 +80,6 @@ static enum status execute_aco_remove(struct control_call *call, struct error *e
     if (!reader_done(&call->payload))
         return malformed(error);
     enum status status = aco_remove_init(&remove, id, error);
-    remove.request.urgent = true;
     return status == STATUS_OK ? writer_call(call->writer, &remove.request, error) : status;
 }
 
@@ -110,7 +109,6 @@ static enum status execute_credential_revoke(struct control_call *call, struct e
     if (!reader_done(&call->payload))
         return malformed(error);
     enum status status = credential_revoke_init(&revoke, client_id, error);
-    revoke.request.urgent = true;
     return status == STATUS_OK ? writer_call(call->writer, &revoke.request, error) : status;
 }
 
@@ -174,6 +172,8 @@ enum status control_execute(struct writer *writer, const struct control_hooks *h
 }
 
 /* ---- the server ---- */
+
+#define ACCEPT_PAUSE_MS 100
 
 struct control_connection {
     struct control_server *server;
@@ -255,8 +255,12 @@ static void connection_reap(struct control_connection *connection)
 static void server_accept(struct control_server *server)
 {
     int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
+        /* Out of descriptors, mostly. The listener stays readable: without a pause this would spin. */
+        struct pollfd stop = {.fd = server->stop_event, .events = POLLIN};
+        poll(&stop, 1, ACCEPT_PAUSE_MS);
         return;
+    }
     pthread_mutex_lock(&server->lock);
     struct control_connection *slot = NULL;
     for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
