@@ -267,7 +267,7 @@ def jobs(site):
 
 def job_files(site, job):
     """uuid -> the file as sluicectl shows it."""
-    return {file["file"]: file for file in json.loads(site.ctl("jobs", "show", job, "--json").stdout)}
+    return {file["file"]: file for file in json.loads(site.ctl("jobs", "show", job, "--json").stdout)["files"]}
 
 
 def files_in_jobs(site):

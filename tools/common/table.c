@@ -30,28 +30,42 @@ static const char *title_text(const char *title)
     return *title == '>' ? title + 1 : title;
 }
 
+/* Characters of UTF-8: names of ACOs have umlauts. */
+static size_t text_width(const char *text)
+{
+    size_t width = 0;
+    for (; *text; text++)
+        width += (*text & 0xc0) != 0x80;
+    return width;
+}
+
+static void print_blanks(size_t count, FILE *out)
+{
+    fprintf(out, "%*s", (int)count, "");
+}
+
 void text_table_print(const struct text_table *table, FILE *out)
 {
     size_t rows = table->cells.size / sizeof(char *) / table->columns;
     char *const *cells = (char *const *)(const void *)table->cells.data;
     size_t widths[TABLE_COLUMNS_MAX];
     for (size_t column = 0; column < table->columns; column++) {
-        widths[column] = strlen(title_text(table->titles[column]));
+        widths[column] = text_width(title_text(table->titles[column]));
         for (size_t row = 0; row < rows; row++) {
-            size_t size = strlen(cells[row * table->columns + column]);
-            widths[column] = size > widths[column] ? size : widths[column];
+            size_t width = text_width(cells[row * table->columns + column]);
+            widths[column] = width > widths[column] ? width : widths[column];
         }
     }
     for (size_t row = 0; row <= rows; row++) {
         for (size_t column = 0; column < table->columns; column++) {
             const char *title = table->titles[column];
             const char *text = row ? cells[(row - 1) * table->columns + column] : title_text(title);
-            bool is_last = column + 1 == table->columns;
-            int width = (int)widths[column];
-            if (*title == '>')
-                fprintf(out, "%*s%s", width, text, is_last ? "" : "  ");
-            else
-                fprintf(out, "%-*s%s", is_last ? 0 : width, text, is_last ? "" : "  ");
+            bool is_last = column + 1 == table->columns, is_number = *title == '>';
+            size_t blanks = widths[column] - text_width(text);
+            print_blanks(is_number ? blanks : 0, out);
+            fputs(text, out);
+            if (!is_last)
+                print_blanks((is_number ? 0 : blanks) + 2, out);
         }
         fputc('\n', out);
     }

@@ -1,7 +1,5 @@
-#include "codec/base/clock.h"
-#include "codec/base/mem.h"
+#include "codec/base/check.h"
 #include "codec/base/reader.h"
-#include "codec/instant.h"
 #include "storage/roster_source.h"
 #include "tools/sluicectl/listing.h"
 
@@ -86,11 +84,55 @@ static int candidate_compare(const void *a, const void *b)
     return order ? order : strcmp(x->path, y->path);
 }
 
-static enum status apply_roster(struct link *link, const struct candidate *candidate, const int64_t *at_us,
-                                struct error *error)
+/* What became of the files: lines for a person, an array with --json. */
+struct roster_report {
+    bool wants_json;
+    struct buffer text;
+    struct json_writer *json;
+};
+
+static void report_begin(struct roster_report *report, const char *file, const char *state)
+{
+    json_object_begin(report->json);
+    json_member_text(report->json, "file", file);
+    json_member_text(report->json, "state", state);
+}
+
+static void report_applied(struct roster_report *report, const struct roster_file *roster, struct slice reply)
+{
+    struct reader reader = reader_make(reply);
+    uint64_t total = reader_u64(&reader), joined = reader_u64(&reader), left = reader_u64(&reader),
+             unknown = reader_u64(&reader);
+    report_begin(report, roster->file, "applied");
+    json_member_text(report->json, "aco", roster->name.aco);
+    json_member_number(report->json, "beneficiaries", (int64_t)total);
+    json_member_number(report->json, "joined", (int64_t)joined);
+    json_member_number(report->json, "unknown", (int64_t)unknown);
+    json_member_number(report->json, "left", (int64_t)left);
+    json_object_end(report->json);
+    if (!report->wants_json)
+        printf("%s: %s: %llu beneficiaries, %llu joined (%llu of them without a Patient yet), %llu left\n",
+               roster->file, roster->name.aco, (unsigned long long)total, (unsigned long long)joined,
+               (unsigned long long)unknown, (unsigned long long)left);
+}
+
+static void report_not_applied(struct roster_report *report, const char *path, const struct error *error)
+{
+    bool is_skipped = error->status == STATUS_EXISTS;
+    report_begin(report, path, is_skipped ? "skipped" : "refused");
+    json_member_text(report->json, "reason", error->text);
+    json_object_end(report->json);
+    if (!is_skipped)
+        complain(error);
+    else if (!report->wants_json)
+        printf("%s: skipped\n", error->text);
+}
+
+static enum status apply_roster(struct link *link, const char *path, const int64_t *at_us,
+                                struct roster_report *report, struct error *error)
 {
     struct roster_file roster;
-    enum status status = roster_file_load(candidate->path, &roster, error);
+    enum status status = roster_file_load(path, &roster, error);
     if (status != STATUS_OK)
         return status;
     struct buffer payload = BUFFER_INIT, reply = BUFFER_INIT;
@@ -99,62 +141,87 @@ static enum status apply_roster(struct link *link, const struct candidate *candi
     buffer_append_i64(&payload, at_us ? *at_us : roster.name.at_us);
     buffer_append_slice(&payload, buffer_slice(&roster.mbis));
     status = link_call(link, CONTROL_COMMAND_ROSTER, buffer_slice(&payload), &reply, error);
-    if (status == STATUS_OK) {
-        struct reader reader = reader_make(buffer_slice(&reply));
-        unsigned long long total = reader_u64(&reader), joined = reader_u64(&reader),
-                           left = reader_u64(&reader), unknown = reader_u64(&reader);
-        printf("%s: %s: %llu beneficiaries, %llu joined (%llu of them without a Patient yet), %llu left\n",
-               roster.file, roster.name.aco, total, joined, unknown, left);
-    }
+    if (status == STATUS_OK)
+        report_applied(report, &roster, buffer_slice(&reply));
     buffer_release(&payload);
     buffer_release(&reply);
     roster_file_release(&roster);
     return status;
 }
 
+/* In the order of their times: an older one after a newer one would be refused. */
+static int apply_rosters(const struct invocation *invocation, const struct candidates *candidates,
+                         const int64_t *at_us)
+{
+    struct link *link = open_link(invocation);
+    if (!link)
+        return EXIT_FAILED;
+    struct candidate *items = (struct candidate *)(void *)candidates->items.data;
+    size_t count = candidates->items.size / sizeof *items;
+    struct roster_report report = {.wants_json = wants_json(invocation)};
+    report.json = json_writer_new(&report.text);
+    json_array_begin(report.json);
+    int exit_status = EXIT_DONE;
+    qsort(items, count, sizeof *items, candidate_compare);
+    for (size_t i = 0; i < count; i++) {
+        struct error error;
+        enum status status = apply_roster(link, items[i].path, at_us, &report, &error);
+        if (status != STATUS_OK)
+            report_not_applied(&report, items[i].path, &error);
+        if (status != STATUS_OK && status != STATUS_EXISTS)
+            exit_status = EXIT_FAILED;
+    }
+    json_array_end(report.json);
+    json_writer_finish(report.json);
+    if (report.wants_json)
+        print_json(&report.text);
+    json_writer_free(report.json);
+    buffer_release(&report.text);
+    link_close(link);
+    return exit_status;
+}
+
 int command_attribution_import(const struct invocation *invocation)
 {
     struct error error;
     int64_t at_us = 0;
-    const char *at = invocation->options[OPTION_AT];
-    if (at && instant_parse(slice_from_text(at), &at_us, &error) != STATUS_OK) {
-        complain_text("--at: %s", error.text);
+    if (!option_at(invocation, &at_us))
         return EXIT_USAGE;
-    }
     struct candidates candidates = {.arena = ARENA_INIT};
+    int exit_status;
     if (candidates_find(&candidates, invocation, &error) != STATUS_OK)
-        return complain(&error);
-    struct candidate *items = (struct candidate *)(void *)candidates.items.data;
-    size_t count = candidates.items.size / sizeof *items;
-    if (count == 0)
-        return complain_text("no CCLF archive or CCLF8 file found");
-    qsort(items, count, sizeof *items, candidate_compare);
-    struct link *link = open_link(invocation);
-    int exit_status = link ? EXIT_DONE : EXIT_FAILED;
-    for (size_t i = 0; link && i < count; i++) {
-        enum status status = apply_roster(link, &items[i], at ? &at_us : NULL, &error);
-        if (status == STATUS_EXISTS)
-            printf("%s: skipped\n", error.text);
-        else if (status != STATUS_OK)
-            exit_status = complain(&error);
-    }
+        exit_status = complain(&error);
+    else if (candidates.items.size == 0)
+        exit_status = complain_text("no CCLF archive or CCLF8 file found");
+    else
+        exit_status = apply_rosters(invocation, &candidates, invocation->options[OPTION_AT] ? &at_us : NULL);
     if (candidates.ignored && !is_quiet(invocation))
         fprintf(stderr, "sluicectl: %zu other files were ignored\n", candidates.ignored);
-    link_close(link);
     buffer_release(&candidates.items);
     arena_release(&candidates.arena);
     return exit_status;
 }
 
+struct member_walk {
+    struct listing *listing;
+    int64_t at_us; /* INTERVAL_OPEN_US: now */
+};
+
+/* Since when: of the interval that was asked for, which may have ended since. */
 static enum status list_member(void *context, struct slice mbi, struct slice beneficiary,
                                const struct interval *intervals, size_t count, struct error *error)
 {
     (void)error;
-    struct listing *listing = context;
+    struct member_walk *walk = context;
+    struct listing *listing = walk->listing;
     int64_t since_us = INT64_MIN;
     for (size_t i = 0; i < count; i++) {
-        if (intervals[i].end_us == INTERVAL_OPEN_US && intervals[i].death == SEQUENCE_NEVER)
-            since_us = intervals[i].start_us;
+        const struct interval *interval = &intervals[i];
+        bool is_asked_for = walk->at_us == INTERVAL_OPEN_US
+                                ? interval->end_us == INTERVAL_OPEN_US
+                                : interval->start_us <= walk->at_us && walk->at_us < interval->end_us;
+        if (is_asked_for && interval->death == SEQUENCE_NEVER)
+            since_us = interval->start_us;
     }
     listing_row_begin(listing);
     listing_string(listing, "mbi", mbi);
@@ -167,20 +234,20 @@ static enum status list_member(void *context, struct slice mbi, struct slice ben
 static enum status fill_members(struct listing *listing, struct error *error)
 {
     struct aco aco;
-    int64_t at_us = INTERVAL_OPEN_US;
-    const char *at = listing->invocation->options[OPTION_AT];
-    enum status status = at ? instant_parse(slice_from_text(at), &at_us, error) : STATUS_OK;
-    if (status == STATUS_OK)
-        status = aco_find(listing->txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
+    struct member_walk walk = {listing, INTERVAL_OPEN_US};
+    CHECK(option_at(listing->invocation, &walk.at_us));
+    enum status status =
+        aco_find(listing->txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
     return status == STATUS_OK
-               ? attribution_each(listing->txn, aco.number, at_us, list_member, listing, error)
+               ? attribution_each(listing->txn, aco.number, walk.at_us, list_member, &walk, error)
                : status;
 }
 
 int command_attribution_list(const struct invocation *invocation)
 {
     static const char *const titles[] = {"MBI", "beneficiary", "since"};
-    return listing_run(invocation, titles, 3, fill_members);
+    int64_t at_us;
+    return option_at(invocation, &at_us) ? listing_run(invocation, titles, 3, fill_members) : EXIT_USAGE;
 }
 
 struct roster_walk {

@@ -8,6 +8,7 @@
 #define TOOLS_SLUICECTL_COMMAND_H
 
 #include "codec/base/buffer.h"
+#include "codec/instant.h"
 #include "codec/json_writer.h"
 #include "storage/control.h"
 
@@ -54,7 +55,12 @@ struct link *open_link(const struct invocation *invocation);
 struct store *open_store(const struct invocation *invocation);
 
 /* An instant as people read it, "-" for none; NUL-terminated. */
-void instant_text(int64_t us, char text[40]);
+void instant_text(int64_t us, char text[INSTANT_TEXT_SIZE]);
+/* The same as a member of an object: null for none. */
+void json_member_instant(struct json_writer *writer, const char *key, int64_t us);
+
+/* --at: *ret_us is left alone without it. False, and EXIT_USAGE is due, if it is no instant: complained. */
+bool option_at(const struct invocation *invocation, int64_t *ret_us);
 
 /* Writes a finished JSON document and a newline to standard output. */
 void print_json(struct buffer *document);

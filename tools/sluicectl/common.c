@@ -1,4 +1,3 @@
-#include "codec/instant.h"
 #include "tools/sluicectl/command.h"
 
 #include <stdarg.h>
@@ -41,13 +40,38 @@ struct store *open_store(const struct invocation *invocation)
     return NULL;
 }
 
-void instant_text(int64_t us, char text[40])
+static bool is_instant(int64_t us)
 {
-    if (us < INSTANT_MIN_US || us > INSTANT_MAX_US) {
+    return us >= INSTANT_MIN_US && us <= INSTANT_MAX_US;
+}
+
+void instant_text(int64_t us, char text[INSTANT_TEXT_SIZE])
+{
+    if (is_instant(us))
+        instant_format(us, text);
+    else
         strcpy(text, "-");
-        return;
-    }
-    text[instant_format(us, text)] = '\0';
+}
+
+void json_member_instant(struct json_writer *writer, const char *key, int64_t us)
+{
+    char text[INSTANT_TEXT_SIZE];
+    instant_text(us, text);
+    json_key(writer, key);
+    if (is_instant(us))
+        json_text(writer, text);
+    else
+        json_null(writer);
+}
+
+bool option_at(const struct invocation *invocation, int64_t *ret_us)
+{
+    struct error error;
+    const char *at = invocation->options[OPTION_AT];
+    if (!at || instant_parse(slice_from_text(at), ret_us, &error) == STATUS_OK)
+        return true;
+    complain_text("--at: %s", error.text);
+    return false;
 }
 
 void print_json(struct buffer *document)

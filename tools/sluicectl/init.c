@@ -8,10 +8,11 @@ int command_init(const struct invocation *invocation)
 {
     struct error error;
     enum status status = store_create(invocation->dir, NULL, &error);
-    if (status == STATUS_OK)
-        status = token_key_create(invocation->dir, &error);
     if (status != STATUS_OK)
         return complain(&error);
+    if (token_key_create(invocation->dir, &error) != STATUS_OK)
+        return complain_text("%s; the store has no signing key: remove %s and try again", error.text,
+                             invocation->dir);
     if (!is_quiet(invocation))
         printf("%s: an empty store and a signing key\n", invocation->dir);
     return EXIT_DONE;

@@ -35,47 +35,54 @@ static enum status list_aco_statistics(void *context, const struct aco *aco, str
     return status;
 }
 
+static enum status show_space(struct listing *listing, struct error *error)
+{
+    struct engine_stats stats;
+    struct statvfs disk;
+    char file[32], unused[32], map[32], free_on_disk[32];
+    enum status status = engine_stats(store_engine(listing->store), &stats, error);
+    if (status != STATUS_OK)
+        return status;
+    if (statvfs(store_dir(listing->store), &disk) != 0)
+        return error_set_errno(error, "%s: its free space is not known", store_dir(listing->store));
+    uint64_t disk_free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    json_member_number(listing->json, "fileBytes", (int64_t)stats.file_bytes);
+    json_member_number(listing->json, "freeBytes", (int64_t)stats.free_bytes);
+    json_member_number(listing->json, "mapBytes", (int64_t)stats.map_bytes);
+    json_member_number(listing->json, "diskFreeBytes", (int64_t)disk_free_bytes);
+    json_member_number(listing->json, "readers", stats.readers);
+    json_member_number(listing->json, "readersMax", stats.readers_max);
+    json_member_number(listing->json, "oldestReaderAge", (int64_t)stats.oldest_reader_age);
+    bytes_text(stats.file_bytes, file);
+    bytes_text(stats.free_bytes, unused);
+    bytes_text(stats.map_bytes, map);
+    bytes_text(disk_free_bytes, free_on_disk);
+    listing_line(listing, "store %s (of them %s free for reuse; at most %s), %s free on the disk", file,
+                 unused, map, free_on_disk);
+    listing_line(listing, "readers %u of %u, the oldest %llu transactions behind", stats.readers,
+                 stats.readers_max, (unsigned long long)stats.oldest_reader_age);
+    return STATUS_OK;
+}
+
 static enum status fill_statistics(struct listing *listing, struct error *error)
 {
     struct statistics statistics;
+    listing_rows_begin(listing, "types");
     enum status status = aco_each(listing->txn, list_aco_statistics, listing, error);
     if (status == STATUS_OK)
         status = statistics_read(listing->txn, 0, &statistics, error);
-    if (status == STATUS_OK)
-        list_statistics(listing, "all", &statistics);
-    return status;
-}
-
-static int print_space(const struct invocation *invocation)
-{
-    struct store *store = open_store(invocation);
-    if (!store)
-        return EXIT_FAILED;
-    struct error error;
-    struct engine_stats stats;
-    struct statvfs disk = {0};
-    char file[32], unused[32], map[32], free_on_disk[32];
-    enum status status = engine_stats(store_engine(store), &stats, &error);
-    if (status == STATUS_OK && statvfs(invocation->dir, &disk) == 0) {
-        bytes_text(stats.file_bytes, file);
-        bytes_text(stats.free_bytes, unused);
-        bytes_text(stats.map_bytes, map);
-        bytes_text((uint64_t)disk.f_bavail * disk.f_frsize, free_on_disk);
-        printf("\nstore %s (of them %s free for reuse; at most %s), %s free on the disk\n"
-               "readers %u of %u, the oldest %llu transactions behind\n",
-               file, unused, map, free_on_disk, stats.readers, stats.readers_max,
-               (unsigned long long)stats.oldest_reader_age);
-    }
-    store_close(store);
-    return status == STATUS_OK ? EXIT_DONE : complain(&error);
+    if (status != STATUS_OK)
+        return status;
+    list_statistics(listing, "all", &statistics);
+    listing_rows_end(listing);
+    return show_space(listing, error);
 }
 
 int command_stat(const struct invocation *invocation)
 {
     static const char *const titles[] = {"ACO",       "type",   ">beneficiaries", ">resources",
                                          ">segments", ">bytes", ">stored",        "newest update"};
-    int exit_status = listing_run(invocation, titles, 8, fill_statistics);
-    return exit_status == EXIT_DONE && !wants_json(invocation) ? print_space(invocation) : exit_status;
+    return listing_run_object(invocation, titles, 8, fill_statistics);
 }
 
 /* ---- get ---- */

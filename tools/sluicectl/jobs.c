@@ -22,25 +22,22 @@ static enum status list_job(void *context, const struct job *job, struct error *
 {
     struct listing *listing = context;
     const char *state = listing->invocation->options[OPTION_STATE];
+    struct arena arena = ARENA_INIT;
     struct aco aco;
+    struct job whole; /* with its files */
     if (state && strcasecmp(state, job_state_name(job->state)) != 0)
         return STATUS_OK;
     enum status status = aco_get(listing->txn, job->aco, &aco, error);
+    if (status == STATUS_OK)
+        status = job_get(listing->txn, job->id, &arena, &whole, error);
     if (status != STATUS_OK)
-        return status;
-    /* The walk gives jobs without their files. */
+        goto done;
     uint64_t count = 0, raw_bytes = 0, files = 0;
-    struct arena arena = ARENA_INIT;
-    struct job whole;
-    status = job_get(listing->txn, job->id, &arena, &whole, error);
-    for (size_t i = 0; status == STATUS_OK && i < whole.file_count; i++) {
+    for (size_t i = 0; i < whole.file_count; i++) {
         count += whole.files[i].count;
         raw_bytes += whole.files[i].raw_bytes;
         files += whole.files[i].count != 0;
     }
-    arena_release(&arena);
-    if (status != STATUS_OK)
-        return status;
     listing_row_begin(listing);
     listing_number(listing, "id", job->id);
     listing_text(listing, "aco", aco.id);
@@ -52,7 +49,9 @@ static enum status list_job(void *context, const struct job *job, struct error *
     listing_number(listing, "resources", count);
     listing_bytes(listing, "bytes", raw_bytes);
     listing_row_end(listing);
-    return STATUS_OK;
+done:
+    arena_release(&arena);
+    return status;
 }
 
 static enum status fill_jobs(struct listing *listing, struct error *error)
@@ -63,10 +62,26 @@ static enum status fill_jobs(struct listing *listing, struct error *error)
     return status == STATUS_OK ? job_each(listing->txn, aco.number, 0, list_job, listing, error) : status;
 }
 
+static bool is_job_state(const char *text)
+{
+    for (int state = 0; state < JOB_STATE_COUNT; state++) {
+        if (strcasecmp(text, job_state_name((enum job_state)state)) == 0)
+            return true;
+    }
+    return false;
+}
+
 int command_jobs_list(const struct invocation *invocation)
 {
     static const char *const titles[] = {">job",    "ACO",    "endpoint",   "state", "transactionTime",
                                          "updated", ">files", ">resources", ">bytes"};
+    const char *state = invocation->options[OPTION_STATE];
+    if (state && !is_job_state(state)) {
+        complain_text("--state: \"%s\" is none; the states are Pending, In Progress, Completed, Archived, "
+                      "Expired, Failed and Cancelled",
+                      state);
+        return EXIT_USAGE;
+    }
     return listing_run(invocation, titles, 9, fill_jobs);
 }
 
@@ -79,18 +94,57 @@ static const char *job_set_name(enum job_set set)
     return names[set];
 }
 
-static enum status fill_job_files(struct listing *listing, struct error *error)
+static void show_text(struct listing *listing, const char *key, const char *value)
+{
+    json_member_text(listing->json, key, value);
+    listing_line(listing, "%-16s %s", key, value);
+}
+
+static void show_instant(struct listing *listing, const char *key, int64_t us)
+{
+    char text[INSTANT_TEXT_SIZE];
+    instant_text(us, text);
+    json_member_instant(listing->json, key, us);
+    listing_line(listing, "%-16s %s", key, text);
+}
+
+static void show_job(struct listing *listing, const struct job *job, const char *aco)
+{
+    struct buffer text = BUFFER_INIT;
+    json_member_number(listing->json, "id", (int64_t)job->id);
+    listing_line(listing, "%-16s %llu", "job", (unsigned long long)job->id);
+    show_text(listing, "aco", aco);
+    show_text(listing, "endpoint", job->endpoint);
+    show_text(listing, "state", job_state_name(job->state));
+    buffer_append_slice(&text, job->request);
+    show_text(listing, "request", buffer_text(&text));
+    buffer_reset(&text);
+    for (size_t i = 0; i < job->type_count; i++)
+        buffer_appendf(&text, "%s%s", i ? "," : "", resource_type_name(job->types[i]));
+    show_text(listing, "types", buffer_text(&text));
+    buffer_release(&text);
+    show_instant(listing, "since", job->since_us == INSTANT_MIN_US ? INT64_MIN : job->since_us);
+    show_instant(listing, "transactionTime", job->transaction_time_us);
+    show_instant(listing, "updated", job->updated_us);
+    show_instant(listing, "expires", job->expires_us ? job->expires_us : INT64_MIN);
+}
+
+static enum status fill_job(struct listing *listing, struct error *error)
 {
     uint64_t id;
     struct arena arena = ARENA_INIT;
     struct job job;
+    struct aco aco;
     enum status status = parse_job_id(listing->invocation->arguments[0], &id, error);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK)
         status = job_get(listing->txn, id, &arena, &job, error);
-        if (status == STATUS_NOT_FOUND)
-            error_set(error, STATUS_NOT_FOUND, "job %llu: there is none", (unsigned long long)id);
-    }
-    for (size_t i = 0; status == STATUS_OK && i < job.file_count; i++) {
+    if (status == STATUS_OK)
+        status = aco_get(listing->txn, job.aco, &aco, error);
+    if (status != STATUS_OK)
+        goto done;
+    show_job(listing, &job, aco.id);
+    listing_rows_begin(listing, "files");
+    for (size_t i = 0; i < job.file_count; i++) {
         const struct job_file *file = &job.files[i];
         listing_row_begin(listing);
         listing_text(listing, "file", file->uuid);
@@ -103,6 +157,8 @@ static enum status fill_job_files(struct listing *listing, struct error *error)
         listing_bytes(listing, "stored", file->gzip_bytes);
         listing_row_end(listing);
     }
+    listing_rows_end(listing);
+done:
     arena_release(&arena);
     return status;
 }
@@ -111,7 +167,7 @@ int command_jobs_show(const struct invocation *invocation)
 {
     static const char *const titles[] = {"file",       "type",   "beneficiaries", "state",
                                          ">resources", ">bytes", ">stored"};
-    return listing_run(invocation, titles, 7, fill_job_files);
+    return listing_run_object(invocation, titles, 7, fill_job);
 }
 
 int command_jobs_cancel(const struct invocation *invocation)

@@ -1,5 +1,6 @@
 #include "tools/sluicectl/listing.h"
 
+#include "codec/instant.h"
 #include "tools/common/progress.h"
 
 #include <stdio.h>
@@ -41,13 +42,70 @@ void listing_bytes(struct listing *listing, const char *key, uint64_t bytes)
 
 void listing_instant(struct listing *listing, const char *key, int64_t us)
 {
-    char text[40];
+    char text[INSTANT_TEXT_SIZE];
     instant_text(us, text);
-    listing_text(listing, key, text);
+    text_table_cell(&listing->table, "%s", text);
+    json_member_instant(listing->json, key, us);
 }
 
-int listing_run(const struct invocation *invocation, const char *const *titles, size_t columns,
-                enum status (*fill)(struct listing *listing, struct error *error))
+void listing_rows_begin(struct listing *listing, const char *key)
+{
+    json_key(listing->json, key);
+    json_array_begin(listing->json);
+}
+
+void listing_rows_end(struct listing *listing)
+{
+    json_array_end(listing->json);
+    listing->has_rows_ended = true;
+}
+
+void listing_line(struct listing *listing, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    struct buffer *lines = listing->has_rows_ended ? &listing->below : &listing->above;
+    buffer_append_text(lines, text);
+    buffer_append_char(lines, '\n');
+}
+
+/* For a person: an empty table is not shown where lines say what there is to say. */
+static void listing_print(const struct listing *listing)
+{
+    fwrite(listing->above.data, 1, listing->above.size, stdout);
+    if (listing->table.cells.size || !listing->above.size) {
+        if (listing->above.size)
+            putchar('\n');
+        text_table_print(&listing->table, stdout);
+    }
+    if (listing->below.size)
+        putchar('\n');
+    fwrite(listing->below.data, 1, listing->below.size, stdout);
+}
+
+static enum status fill_array(struct listing *listing, listing_fill *fill, struct error *error)
+{
+    json_array_begin(listing->json);
+    enum status status = fill(listing, error);
+    if (status == STATUS_OK)
+        json_array_end(listing->json);
+    return status;
+}
+
+static enum status fill_object(struct listing *listing, listing_fill *fill, struct error *error)
+{
+    json_object_begin(listing->json);
+    enum status status = fill(listing, error);
+    if (status == STATUS_OK)
+        json_object_end(listing->json);
+    return status;
+}
+
+static int run(const struct invocation *invocation, const char *const *titles, size_t columns, bool is_object,
+               listing_fill *fill)
 {
     struct listing listing = {.invocation = invocation, .store = open_store(invocation)};
     if (!listing.store)
@@ -55,23 +113,35 @@ int listing_run(const struct invocation *invocation, const char *const *titles, 
     struct error error;
     text_table_init(&listing.table, titles, columns);
     listing.json = json_writer_new(&listing.json_text);
-    json_array_begin(listing.json);
     enum status status = engine_begin_read(store_engine(listing.store), &listing.txn, &error);
     if (status == STATUS_OK) {
-        status = fill(&listing, &error);
+        status = is_object ? fill_object(&listing, fill, &error) : fill_array(&listing, fill, &error);
         engine_end(listing.txn);
     }
     if (status == STATUS_OK) {
-        json_array_end(listing.json);
         json_writer_finish(listing.json);
         if (wants_json(invocation))
             print_json(&listing.json_text);
         else
-            text_table_print(&listing.table, stdout);
+            listing_print(&listing);
     }
     json_writer_free(listing.json);
     buffer_release(&listing.json_text);
+    buffer_release(&listing.above);
+    buffer_release(&listing.below);
     text_table_release(&listing.table);
     store_close(listing.store);
     return status == STATUS_OK ? EXIT_DONE : complain(&error);
+}
+
+int listing_run(const struct invocation *invocation, const char *const *titles, size_t columns,
+                listing_fill *fill)
+{
+    return run(invocation, titles, columns, false, fill);
+}
+
+int listing_run_object(const struct invocation *invocation, const char *const *titles, size_t columns,
+                       listing_fill *fill)
+{
+    return run(invocation, titles, columns, true, fill);
 }

@@ -14,6 +14,8 @@ struct listing {
     struct text_table table;
     struct buffer json_text;
     struct json_writer *json;
+    struct buffer above, below; /* lines around the table, for a person */
+    bool has_rows_ended;
 };
 
 void listing_row_begin(struct listing *listing);
@@ -23,10 +25,21 @@ void listing_string(struct listing *listing, const char *key, struct slice value
 void listing_text(struct listing *listing, const char *key, const char *value);
 void listing_number(struct listing *listing, const char *key, uint64_t value);
 void listing_bytes(struct listing *listing, const char *key, uint64_t bytes); /* "1.2 GB"; a number in JSON */
-void listing_instant(struct listing *listing, const char *key, int64_t us);
+void listing_instant(struct listing *listing, const char *key, int64_t us);   /* "-"; null in JSON */
+
+/* Of a listing_run_object: puts the rows of the JSON between these two. What else the object says is written
+ * to listing->json before or behind them, and for a person by listing_line. */
+void listing_rows_begin(struct listing *listing, const char *key);
+void listing_rows_end(struct listing *listing);
+/* A line above the table, or below it once the rows have ended. */
+void listing_line(struct listing *listing, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Opens store and snapshot, lets `fill` add the rows, prints them (nothing if it fails). The exit status. */
+typedef enum status listing_fill(struct listing *listing, struct error *error);
 int listing_run(const struct invocation *invocation, const char *const *titles, size_t columns,
-                enum status (*fill)(struct listing *listing, struct error *error));
+                listing_fill *fill);
+/* As listing_run, with an object around the rows in JSON. */
+int listing_run_object(const struct invocation *invocation, const char *const *titles, size_t columns,
+                       listing_fill *fill);
 
 #endif

@@ -2,6 +2,7 @@
 #include "tools/sluicectl/command.h"
 
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -86,11 +87,11 @@ static const struct command commands[] = {
      true,
      command_import},
     {{"attribution", "import"},
-     "PATH... [--at INSTANT]",
+     "PATH... [--at INSTANT] [--json]",
      "apply rosters: CCLF archives, CCLF8 files, directories",
      1,
      -1,
-     COMMON | BIT(OPTION_AT),
+     COMMON | BIT(OPTION_AT) | BIT(OPTION_JSON),
      true,
      command_attribution_import},
     {{"attribution", "list"},
@@ -161,6 +162,17 @@ static const struct command commands[] = {
      command_config_show},
 };
 
+#define COMMAND_SYNOPSIS_SIZE 128
+
+/* "aco add ID [--name NAME]" */
+static const char *command_synopsis(const struct command *command, char text[COMMAND_SYNOPSIS_SIZE])
+{
+    const char *second = command->words[1] ? command->words[1] : "";
+    snprintf(text, COMMAND_SYNOPSIS_SIZE, "%s%s%s%s%s", command->words[0], *second ? " " : "", second,
+             *command->synopsis ? " " : "", command->synopsis);
+    return text;
+}
+
 static void print_usage(FILE *out)
 {
     fputs("Usage: sluicectl [--data DIR] COMMAND [ARGUMENT]... [OPTION]...\n"
@@ -168,9 +180,8 @@ static void print_usage(FILE *out)
           out);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         const struct command *command = &commands[i];
-        fprintf(out, "  %s%s%s%s%s\n      %s\n", command->words[0], command->words[1] ? " " : "",
-                command->words[1] ? command->words[1] : "", *command->synopsis ? " " : "", command->synopsis,
-                command->help);
+        char synopsis[COMMAND_SYNOPSIS_SIZE];
+        fprintf(out, "  %s\n      %s\n", command_synopsis(command, synopsis), command->help);
     }
     fputs(
         "\nEverywhere: --quiet (no progress), --help, --version. INSTANT: 2020-02-20T12:00:00Z.\n"
@@ -184,11 +195,14 @@ static void print_usage(FILE *out)
         out);
 }
 
-static _Noreturn void usage_error(const char *format, const char *word)
+static _Noreturn void PRINTF_LIKE(1, 2) usage_error(const char *format, ...)
 {
+    va_list args;
+    va_start(args, format);
     fputs("sluicectl: ", stderr);
-    fprintf(stderr, format, word); /* constant formats of this file with one %s */
+    vfprintf(stderr, format, args);
     fputs("\nTry: sluicectl --help\n", stderr);
+    va_end(args);
     exit(EXIT_USAGE);
 }
 
@@ -244,7 +258,17 @@ static const struct command *find_command(struct invocation *invocation)
         invocation->argument_count -= words;
         return command;
     }
-    usage_error("no such command: %s", invocation->arguments[0]);
+    const char *first = invocation->arguments[0];
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char synopsis[COMMAND_SYNOPSIS_SIZE];
+        if (strcmp(first, commands[i].words[0]) != 0)
+            continue;
+        if (invocation->argument_count > 1)
+            usage_error("no such command: %s %s", first, invocation->arguments[1]);
+        usage_error("%s is half a command; one is: sluicectl %s", first,
+                    command_synopsis(&commands[i], synopsis));
+    }
+    usage_error("no such command: %s", first);
 }
 
 int main(int argc, char **argv)
@@ -252,13 +276,14 @@ int main(int argc, char **argv)
     struct invocation invocation = {0};
     parse_options(argc, argv, &invocation);
     const struct command *command = find_command(&invocation);
+    char synopsis[COMMAND_SYNOPSIS_SIZE];
     for (int i = 0; i < OPTION_COUNT; i++) {
         if (invocation.options[i] && !(command->options & BIT(i)))
             usage_error("this command takes no --%s", option_table[i].name);
     }
     if (invocation.argument_count < command->arguments_min ||
         (command->arguments_max >= 0 && invocation.argument_count > command->arguments_max))
-        usage_error("wrong number of arguments; it goes: %s", command->synopsis);
+        usage_error("wrong number of arguments; it goes: sluicectl %s", command_synopsis(command, synopsis));
     invocation.dir = invocation.options[OPTION_DATA];
     if (!invocation.dir)
         invocation.dir = getenv("SLUICE_DATA");

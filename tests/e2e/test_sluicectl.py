@@ -1,0 +1,191 @@
+"""What sluicectl says and how it ends: right and wrong words, bad files, a full disk, its tables and its JSON."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import sluice
+
+CCLF_A, CCLF_B = "1S00A00AA00", "1S00A00AA01"
+
+
+def patient(number, **more):
+    return json.dumps({"resourceType": "Patient", "id": f"p{number}",
+                       "meta": {"lastUpdated": "2021-01-01T00:00:00.000+00:00"}, **more}) + "\n"
+
+
+class SluicectlTest(unittest.TestCase):
+    def setUp(self):
+        self.site = sluice.Site()
+        self.addCleanup(self.site.close)
+
+    def ctl(self, *arguments, status=0):
+        done = self.site.ctl(*arguments, check=False)
+        self.assertEqual(done.returncode, status, f"{arguments}: {done.stdout}{done.stderr}")
+        return done
+
+    def roster(self, name, *mbis):
+        return self.site.write(name, "".join(mbi + "\n" for mbi in mbis))
+
+    # ---- words
+
+    def test_a_command_that_is_not_there_is_named_whole(self):
+        for words, text in [(["frob"], "no such command: frob"), (["jobs", "expire"], "no such command: jobs expire"),
+                            (["dump"], "no such command: dump"), (["aco"], "aco is half a command")]:
+            done = self.ctl(*words, status=2)
+            self.assertIn(text, done.stderr)
+            self.assertIn("Try: sluicectl --help", done.stderr)
+            self.assertEqual(done.stdout, "")
+
+    def test_a_wrong_number_of_arguments_is_answered_with_the_right_one(self):
+        self.assertIn("it goes: sluicectl aco add ID", self.ctl("aco", "add", status=2).stderr)
+        self.assertIn("it goes: sluicectl init\n", self.ctl("init", "x", status=2).stderr)
+
+    def test_options_with_impossible_values_are_wrong_usage(self):
+        self.assertIn("--at: ", self.ctl("attribution", "list", "A9994", "--at", "2026", status=2).stderr)
+        self.assertIn("--at: ", self.ctl("attribution", "import", "x", "--at", "2026", status=2).stderr)
+        done = self.ctl("jobs", "list", "--state", "Bogus", status=2)
+        self.assertIn("Bogus", done.stderr)
+        self.assertIn("In Progress", done.stderr)
+        self.ctl("jobs", "list", "--state", "in progress")
+
+    def test_without_a_data_directory_it_asks_for_one(self):
+        environment = {name: value for name, value in os.environ.items() if name != "SLUICE_DATA"}
+        done = sluice.run(sluice.program("sluicectl"), "aco", "list", check=False, env=environment)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--data DIR", done.stderr)
+
+    def test_a_directory_that_may_not_be_read_is_not_called_empty(self):
+        if os.getuid() == 0 and not shutil.which("setpriv"):
+            self.fail("as root this test needs setpriv (util-linux)")
+        other = ["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []
+        os.chmod(self.site.folder, 0o755)
+        os.chmod(self.site.store, 0o700 if other else 0)
+        self.addCleanup(os.chmod, self.site.store, 0o700)
+        done = sluice.run(*other, sluice.program("sluicectl"), "--data", self.site.store, "aco", "list", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Permission denied", done.stderr)
+
+    def test_an_output_that_takes_nothing_is_a_failure(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            status = subprocess.run([sluice.program("sluicectl"), "--data", self.site.store, "stat"], stdout=full,
+                                    stderr=subprocess.DEVNULL, check=False).returncode
+        self.assertEqual(status, 1)
+
+    def test_an_init_that_found_no_room_leaves_nothing_and_can_be_repeated(self):
+        path = self.site.path("small")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+        command = [sluice.program("sluicectl"), "--data", path, "init"]
+        done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        if done.returncode == 1:
+            self.assertFalse(os.path.exists(path), done.stderr)
+        else:  # by SIGXFSZ: nobody could tidy up
+            shutil.rmtree(path)
+        sluice.run(*command)
+
+    # ---- imports
+
+    def test_strict_reads_no_pipe(self):
+        path = self.site.path("fifo")
+        os.mkfifo(path)
+        good = self.site.write("good.ndjson", patient(1))
+        for pipe in (path, "-", "/dev/stdin"):
+            done = subprocess.run([sluice.program("sluicectl"), "--data", self.site.store, "import", "--strict", good,
+                                   pipe], input=patient(2), capture_output=True, text=True, check=False,
+                                  timeout=sluice.DEADLINE_SECONDS)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"{pipe}: --strict reads each file twice", done.stderr)
+        self.ctl("get", "Patient/p1", status=1)
+
+    def test_a_damaged_file_costs_only_itself(self):
+        good = self.site.write("good.ndjson", patient(1))
+        empty = self.site.write("empty.ndjson.gz", "")
+        done = self.ctl("import", empty, self.site.write("b.json", '{"resourceType":"Bundle","entry":[{"resource":1}]}'),
+                        good, "--json", status=1)
+        self.assertIn(f"{empty}: is empty, and so no gzip file", done.stderr)
+        self.assertIn("b.json:1: ", done.stderr)
+        counts = json.loads(done.stdout)
+        self.assertEqual((counts["added"], counts["refused"], counts["filesFailed"]), (1, 1, 1))
+
+    # ---- tables and JSON
+
+    def test_columns_stand_under_their_titles_also_behind_umlauts(self):
+        self.ctl("aco", "add", "A0001", "--name", "Ärzte in Köln")
+        lines = self.ctl("aco", "list").stdout.splitlines()
+        at = lines[0].index("added")
+        self.assertEqual([line[at - 2:at + 2] for line in lines[1:]], ["  20", "  20"])
+
+    def test_what_is_not_there_is_null_in_json(self):
+        aco, = json.loads(self.ctl("aco", "list", "--json").stdout)
+        self.assertIsNone(aco["newestTransactionTime"])
+        self.assertRegex(aco["added"], r"^\d{4}-\d\d-\d\dT.*Z$")
+
+    def test_stat_says_the_same_to_people_and_programs(self):
+        self.ctl("import", self.site.write("a.ndjson", patient(1)), "--aco", "A9994")
+        told = json.loads(self.ctl("stat", "--json").stdout)
+        row, = [row for row in told["types"] if (row["aco"], row["type"]) == ("A9994", "Patient")]
+        self.assertEqual((row["beneficiaries"], row["resources"], row["segments"]), (1, 1, 1))
+        self.assertEqual(row["newest"], "2021-01-01T00:00:00.000000Z")
+        self.assertGreater(told["diskFreeBytes"], 0)
+        self.assertGreater(told["mapBytes"], told["fileBytes"])
+        self.assertEqual(told["readersMax"], 512)
+        text = self.ctl("stat").stdout
+        self.assertRegex(text, r"A9994  Patient +1 +1 +1 ")
+        self.assertIn("free on the disk", text)
+
+    def test_jobs_are_listed_and_shown_with_what_they_made(self):
+        self.ctl("import", self.site.write("a.ndjson", patient(1) + patient(2)), "--aco", "A9994")
+        with sluice.Server(self.site, plaintext=True) as server:
+            server.export(coding="gzip")
+            listed, = json.loads(self.ctl("jobs", "list", "--json").stdout)
+            shown = json.loads(self.ctl("jobs", "show", "1", "--json").stdout)
+            text = self.ctl("jobs", "show", "1").stdout
+            self.ctl("jobs", "cancel", "1")
+        self.assertEqual((listed["state"], listed["files"], listed["resources"]), ("Completed", 1, 2))
+        self.assertEqual(shown["state"], "Completed")
+        self.assertEqual(shown["aco"], "A9994")
+        self.assertIsNone(shown["since"])
+        self.assertIn("/api/v1/Patient/$export", shown["request"])
+        kept, = [file for file in shown["files"] if file["resources"]]
+        self.assertEqual((kept["type"], kept["state"], kept["bytes"]), ("Patient", "complete", listed["bytes"]))
+        self.assertRegex(text, r"(?m)^state +Completed$")
+        self.assertIn(kept["file"], text)
+        # Its files are gone, but not what is known of it.
+        self.assertRegex(self.ctl("jobs", "show", "1").stdout, r"(?m)^state +Cancelled$")
+        self.assertIn("there is no job 7", self.ctl("jobs", "show", "7", status=1).stderr)
+
+    def test_rosters_are_told_in_json_applied_skipped_or_refused(self):
+        first = self.roster("P.BCD.A9994.ZC8Y26.D260101.T0000000", CCLF_A, CCLF_B)
+        told = json.loads(self.ctl("attribution", "import", first, "--json").stdout)
+        self.assertEqual(told, [{"file": os.path.basename(first), "state": "applied", "aco": "A9994",
+                                 "beneficiaries": 2, "joined": 2, "unknown": 2, "left": 0}])
+        bad = self.roster("P.BCD.A9994.ZC8Y26.D260201.T0000000", "no MBI")
+        done = self.ctl("attribution", "import", first, bad, "--json", status=1)
+        self.assertEqual([item["state"] for item in json.loads(done.stdout)], ["skipped", "refused"])
+        self.assertIn(bad, done.stderr)
+
+    def test_a_member_of_then_is_listed_since_then(self):
+        self.ctl("attribution", "import", self.roster("P.BCD.A9994.ZC8Y26.D260101.T0000000", CCLF_A, CCLF_B),
+                 self.roster("P.BCD.A9994.ZC8Y26.D260201.T0000000", CCLF_B),
+                 self.roster("P.BCD.A9994.ZC8Y26.D260301.T0000000", CCLF_A, CCLF_B))
+
+        def members(*at):
+            rows = json.loads(self.ctl("attribution", "list", "A9994", "--json", *at).stdout)
+            return {row["mbi"]: row["since"][:10] for row in rows}
+
+        self.assertEqual(members(), {CCLF_A: "2026-03-01", CCLF_B: "2026-01-01"})
+        self.assertEqual(members("--at", "2026-01-15T00:00:00Z"), {CCLF_A: "2026-01-01", CCLF_B: "2026-01-01"})
+        self.assertEqual(members("--at", "2026-02-15T00:00:00Z"), {CCLF_B: "2026-01-01"})
+
+
+if __name__ == "__main__":
+    unittest.main()
