@@ -16,11 +16,13 @@
 
 #define TABLE TABLE_ROSTER /* any that nothing here reads */
 
+enum request_kind { WRITES, FAILS_BEFORE, FAILS_AFTER, WAITS };
+
 /* A request that writes its number under its key, or fails as it is told. */
 struct request {
     struct write_request base;
     uint64_t number;
-    enum { WRITES, FAILS_BEFORE, FAILS_AFTER, WAITS } kind;
+    enum request_kind kind;
     sem_t *begun, *go; /* WAITS: keeps the writer until `go` */
     unsigned runs;
     uint64_t sequence;
@@ -53,7 +55,8 @@ static enum status request_apply(struct write_request *base, struct store_write 
     return status;
 }
 
-static void request_init(struct request *request, uint64_t number, int kind, struct mailbox *replies)
+static void request_init(struct request *request, uint64_t number, enum request_kind kind,
+                         struct mailbox *replies)
 {
     *request = (struct request){.base = {.apply = request_apply, .reply_to = replies}, .number = number};
     request->kind = kind;
