@@ -18,7 +18,7 @@ struct roster_file {
 };
 
 /* STATUS_INVALID with the reason: a name that is none, a damaged archive, no or several CCLF8 or CCLF0 in an
- * archive, more rows than CCLF0 says, a bad row. */
+ * archive, another number of rows than CCLF0 says, a bad row. */
 NODISCARD enum status roster_file_load(const char *path, struct roster_file *ret_roster, struct error *error);
 void roster_file_release(struct roster_file *roster);
 size_t roster_file_count(const struct roster_file *roster);
