@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import unittest
+import zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import sluice
@@ -185,6 +186,68 @@ class SluicectlTest(unittest.TestCase):
         self.assertEqual(members(), {CCLF_A: "2026-03-01", CCLF_B: "2026-01-01"})
         self.assertEqual(members("--at", "2026-01-15T00:00:00Z"), {CCLF_A: "2026-01-01", CCLF_B: "2026-01-01"})
         self.assertEqual(members("--at", "2026-02-15T00:00:00Z"), {CCLF_B: "2026-01-01"})
+
+
+class RosterFileTest(unittest.TestCase):
+    """A roster that is not whole, or not what its name says, changes nothing."""
+
+    ARCHIVE, AT = "P.BCD.A9994.ZCY26", "D260101.T0000000"
+
+    def setUp(self):
+        self.site = sluice.Site()
+        self.addCleanup(self.site.close)
+
+    def archive(self, entries, name=None):
+        path = self.site.path(name or f"{self.ARCHIVE}.{self.AT}")
+        with zipfile.ZipFile(path, "w") as archive:
+            for kind, text in entries:
+                archive.writestr(f"P.BCD.A9994.ZC{kind}Y26.{self.AT}" if len(kind) == 1 else kind, text)
+        return path
+
+    @staticmethod
+    def summary(count):
+        return f"File Number |File Description |Total Records Count |Record Length\nCCLF8 |Beneficiaries | {count}| 549\n"
+
+    def check_refused(self, path, reason):
+        done = self.site.ctl("attribution", "import", path, check=False)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn(reason, done.stderr)
+        self.assertIn(path, done.stderr)
+        self.assertEqual(json.loads(self.site.ctl("attribution", "status", "--json").stdout), [])
+
+    def test_counts_must_be_what_the_summary_says(self):
+        rows = f"{CCLF_A}\n{CCLF_B}\n"
+        for count in (1, 3):
+            self.check_refused(self.archive([("0", self.summary(count)), ("8", rows)]), f"CCLF0 says {count} ")
+        path = self.archive([("0", self.summary(2)), ("8", rows)])
+        self.assertIn("2 joined", self.site.ctl("attribution", "import", path).stdout)
+
+    def test_an_archive_holds_one_file_of_each_kind(self):
+        rows = f"{CCLF_A}\n"
+        self.check_refused(self.archive([("0", self.summary(1))]), "no CCLF8 file")
+        self.check_refused(self.archive([("8", rows), ("9", "")]), "no CCLF0 file")
+        self.check_refused(self.archive([("0", self.summary(1)), ("8", rows),
+                                         (f"P.BCD.A9994.ZC8Y26.{self.AT}-2", rows)]), "several CCLF8 files")
+
+    def test_what_the_name_says_must_be_true(self):
+        rows = f"{CCLF_A}\n"
+        other = f"P.BCD.A9990.ZC8Y26.{self.AT}"
+        self.check_refused(self.archive([("0", self.summary(1)), (other, rows)]), "of ACO A9994, its CCLF8 file of A9990")
+        self.check_refused(self.site.write(f"{self.ARCHIVE}.{self.AT}", rows), "no zip archive")
+        self.check_refused(self.site.write(f"P.BCD.A9994.ZC0Y26.{self.AT}", rows), "no CCLF8 file")
+        self.check_refused(self.site.write(f"P.BCD.A9994.ZC8R26.{self.AT}", rows), "run-out")
+        self.check_refused(self.site.write("members.txt", rows), "not a CCLF name")
+        self.check_refused(self.site.write(other, rows), "A9990")
+
+    def test_damage_and_emptiness_are_refused(self):
+        path = self.archive([("0", self.summary(1)), ("8", f"{CCLF_A}\n")])
+        with open(path, "rb") as file:
+            whole = file.read()
+        at = whole.index(CCLF_A.encode())
+        self.check_refused(self.site.write(os.path.basename(path), whole[:at] + b"2" + whole[at + 1:]), "damaged")
+        self.check_refused(self.site.write(os.path.basename(path), whole[:-30]), "zip archive")
+        self.check_refused(self.archive([("0", self.summary(0)), ("8", "")]), "names no beneficiary")
+        self.check_refused(self.site.write(f"P.BCD.A9994.ZC8Y26.{self.AT}", ""), "names no beneficiary")
 
 
 if __name__ == "__main__":

@@ -143,6 +143,8 @@ static enum status apply_roster(struct link *link, const char *path, const int64
     status = link_call(link, CONTROL_COMMAND_ROSTER, buffer_slice(&payload), &reply, error);
     if (status == STATUS_OK)
         report_applied(report, &roster, buffer_slice(&reply));
+    else if (!strstr(error->text, roster.file)) /* of many, which? */
+        error_prefix(error, "%s", path);
     buffer_release(&payload);
     buffer_release(&reply);
     roster_file_release(&roster);

@@ -73,9 +73,9 @@ void listing_line(struct listing *listing, const char *format, ...)
 }
 
 /* For a person: an empty table is not shown where lines say what there is to say. */
-static void listing_print(const struct listing *listing)
+static void listing_print(struct listing *listing)
 {
-    fwrite(listing->above.data, 1, listing->above.size, stdout);
+    fputs(buffer_text(&listing->above), stdout);
     if (listing->table.cells.size || !listing->above.size) {
         if (listing->above.size)
             putchar('\n');
@@ -83,7 +83,7 @@ static void listing_print(const struct listing *listing)
     }
     if (listing->below.size)
         putchar('\n');
-    fwrite(listing->below.data, 1, listing->below.size, stdout);
+    fputs(buffer_text(&listing->below), stdout);
 }
 
 static enum status fill_array(struct listing *listing, listing_fill *fill, struct error *error)
