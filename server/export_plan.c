@@ -141,6 +141,10 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
     bool has_summary = status == STATUS_OK;
     if (!has_summary && status != STATUS_CORRUPT)
         return status;
+    struct beneficiary beneficiary = {.home = 0};
+    status = beneficiary_get(walk->txn, exportable->beneficiary, &beneficiary, error);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND && status != STATUS_CORRUPT)
+        return status;
     for (size_t i = 0; i < plan->slot_count; i++) {
         struct plan_slot *slot = &plan->slots[i];
         if (slot->set != JOB_SET_ALL && exportable->at_since != (slot->set == JOB_SET_EXISTING))
@@ -150,7 +154,10 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
             continue;
         uint64_t bytes = has_summary ? summary.of[slot->type].raw_bytes : 0;
         bool any = true;
-        if (slot->since_us != INT64_MIN) {
+        /* A summary tells of now. Where files are cut must follow from the job's own view, or a plan that is
+         * made again after a crash would cut elsewhere. */
+        bool is_changed = beneficiary.changed[slot->type] > plan->job->sequence;
+        if (slot->since_us != INT64_MIN || is_changed) {
             bytes = 0;
             any = false;
             status = bounded_bytes(walk, slot, exportable, &bytes, &any, error);
