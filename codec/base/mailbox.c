@@ -4,10 +4,9 @@
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 struct mailbox {
@@ -16,19 +15,23 @@ struct mailbox {
     struct message **end; /* where the next message is linked */
     size_t waiting;
     size_t capacity;
-    int fd;
-    bool signalled; /* the eventfd holds a count; changes together with it, under the lock */
+    pthread_cond_t arrived; /* for mailbox_wait */
+    int fd;                 /* an eventfd; -1 until somebody asks for it */
+    bool signalled;         /* it holds a count; changes together with it, under the lock */
 };
 
 struct mailbox *mailbox_new(size_t capacity)
 {
     struct mailbox *mailbox = mem_new(struct mailbox);
+    pthread_condattr_t monotonic;
     CHECK(pthread_mutex_init(&mailbox->lock, NULL) == 0);
+    CHECK(pthread_condattr_init(&monotonic) == 0);
+    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&mailbox->arrived, &monotonic) == 0);
+    pthread_condattr_destroy(&monotonic);
     mailbox->end = &mailbox->oldest;
     mailbox->capacity = capacity;
-    mailbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    /* Mailboxes are made at the start, before any input: without one the program cannot run. */
-    CHECK(mailbox->fd >= 0);
+    mailbox->fd = -1;
     return mailbox;
 }
 
@@ -37,9 +40,23 @@ void mailbox_free(struct mailbox *mailbox)
     if (!mailbox)
         return;
     CHECK(!mailbox->oldest);
-    close(mailbox->fd);
+    if (mailbox->fd >= 0)
+        close(mailbox->fd);
+    pthread_cond_destroy(&mailbox->arrived);
     pthread_mutex_destroy(&mailbox->lock);
     mem_free(mailbox);
+}
+
+/* Under the lock: a signal that came after the receiver emptied the box would wake it in vain, and one lost
+ * would leave the message there for ever. */
+static void mailbox_signal(struct mailbox *mailbox)
+{
+    uint64_t one = 1;
+    pthread_cond_signal(&mailbox->arrived);
+    if (mailbox->fd < 0 || mailbox->signalled)
+        return;
+    CHECK(write(mailbox->fd, &one, sizeof one) == (ssize_t)sizeof one);
+    mailbox->signalled = true;
 }
 
 static bool mailbox_put(struct mailbox *mailbox, struct message *message, size_t capacity)
@@ -51,13 +68,7 @@ static bool mailbox_put(struct mailbox *mailbox, struct message *message, size_t
         *mailbox->end = message;
         mailbox->end = &message->next;
         mailbox->waiting++;
-        if (!mailbox->signalled) {
-            /* Under the lock: a signal that came after the receiver emptied the box would wake it in vain,
-             * and one lost would leave the message there for ever. */
-            uint64_t one = 1;
-            CHECK(write(mailbox->fd, &one, sizeof one) == (ssize_t)sizeof one);
-            mailbox->signalled = true;
-        }
+        mailbox_signal(mailbox);
     }
     pthread_mutex_unlock(&mailbox->lock);
     return taken;
@@ -73,9 +84,9 @@ void mailbox_post_reply(struct mailbox *mailbox, struct message *message)
     mailbox_put(mailbox, message, SIZE_MAX);
 }
 
-struct message *mailbox_take(struct mailbox *mailbox)
+/* Under the lock. */
+static struct message *mailbox_empty(struct mailbox *mailbox)
 {
-    pthread_mutex_lock(&mailbox->lock);
     struct message *list = mailbox->oldest;
     mailbox->oldest = NULL;
     mailbox->end = &mailbox->oldest;
@@ -85,33 +96,44 @@ struct message *mailbox_take(struct mailbox *mailbox)
         CHECK(read(mailbox->fd, &count, sizeof count) == (ssize_t)sizeof count);
         mailbox->signalled = false;
     }
+    return list;
+}
+
+struct message *mailbox_take(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->lock);
+    struct message *list = mailbox_empty(mailbox);
     pthread_mutex_unlock(&mailbox->lock);
     return list;
 }
 
 struct message *mailbox_wait(struct mailbox *mailbox, int64_t deadline_us)
 {
-    for (;;) {
-        struct message *list = mailbox_take(mailbox);
-        if (list)
-            return list;
-        struct timespec left, *timeout = NULL;
-        if (deadline_us != INT64_MAX) {
-            int64_t left_us = deadline_us - clock_monotonic_us();
-            if (left_us <= 0)
-                return NULL;
-            left.tv_sec = left_us / US_PER_SECOND;
-            left.tv_nsec = left_us % US_PER_SECOND * 1000;
-            timeout = &left;
-        }
-        struct pollfd watched = {.fd = mailbox->fd, .events = POLLIN};
-        CHECK(ppoll(&watched, 1, timeout, NULL) >= 0 || errno == EINTR);
-    }
+    struct timespec until = {deadline_us / US_PER_SECOND, deadline_us % US_PER_SECOND * 1000};
+    bool in_time = true;
+    pthread_mutex_lock(&mailbox->lock);
+    while (!mailbox->oldest && in_time)
+        in_time = (deadline_us == INT64_MAX
+                       ? pthread_cond_wait(&mailbox->arrived, &mailbox->lock)
+                       : pthread_cond_timedwait(&mailbox->arrived, &mailbox->lock, &until)) == 0;
+    struct message *list = mailbox_empty(mailbox);
+    pthread_mutex_unlock(&mailbox->lock);
+    return list;
 }
 
-int mailbox_fd(const struct mailbox *mailbox)
+int mailbox_fd(struct mailbox *mailbox)
 {
-    return mailbox->fd;
+    pthread_mutex_lock(&mailbox->lock);
+    if (mailbox->fd < 0) {
+        mailbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        /* Asked for at the start, before any input: without it the program cannot run. */
+        CHECK(mailbox->fd >= 0);
+        if (mailbox->oldest)
+            mailbox_signal(mailbox);
+    }
+    int fd = mailbox->fd;
+    pthread_mutex_unlock(&mailbox->lock);
+    return fd;
 }
 
 size_t mailbox_waiting(struct mailbox *mailbox)

@@ -6,7 +6,8 @@
  * never refuses (there can be no more replies than requests that were admitted elsewhere).
  *
  * A receiver either waits in mailbox_wait, or watches mailbox_fd in its event loop and calls
- * mailbox_take when it is readable. The fd is signalled for the first message only.
+ * mailbox_take when it is readable. The fd is signalled for the first message only. Whoever only waits needs
+ * no file descriptor, and so none can be lacking when there are none left.
  *
  * Threading: post from any thread; one receiving thread.
  */
@@ -36,7 +37,8 @@ void mailbox_post_reply(struct mailbox *mailbox, struct message *message);
 struct message *mailbox_take(struct mailbox *mailbox);
 /* Waits for a message until the deadline (clock_monotonic_us; INT64_MAX: for ever), then as mailbox_take. */
 struct message *mailbox_wait(struct mailbox *mailbox, int64_t deadline_us);
-int mailbox_fd(const struct mailbox *mailbox);
+/* An eventfd, made at the first call, which belongs into the start of the program (CHECK). */
+int mailbox_fd(struct mailbox *mailbox);
 size_t mailbox_waiting(struct mailbox *mailbox);
 
 /* Calls deliver on each message of a taken list. */

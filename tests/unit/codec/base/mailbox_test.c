@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -91,6 +92,26 @@ static void waiting_ends_at_the_deadline(void **state)
     mailbox_free(mailbox);
 }
 
+static void waiting_needs_no_file_descriptor(void **state)
+{
+    (void)state;
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct mailbox *mailbox = mailbox_new(1);
+    struct note note = {0};
+    assert_true(mailbox_post(mailbox, &note.message));
+    assert_ptr_equal(mailbox_wait(mailbox, INT64_MAX), &note.message);
+    assert_true(mailbox_post(mailbox, &note.message));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(is_readable(mailbox)); /* the fd that comes later tells of what came earlier */
+    assert_ptr_equal(mailbox_take(mailbox), &note.message);
+    assert_false(is_readable(mailbox));
+    mailbox_free(mailbox);
+}
+
 /* Many senders, one receiver. */
 
 enum { SENDERS = 4, NOTES_EACH = 5000, CAPACITY = 8 };
@@ -163,6 +184,7 @@ int main(void)
         cmocka_unit_test(a_full_mailbox_refuses_posts_and_takes_replies),
         cmocka_unit_test(the_fd_is_readable_while_messages_wait),
         cmocka_unit_test(waiting_ends_at_the_deadline),
+        cmocka_unit_test(waiting_needs_no_file_descriptor),
         cmocka_unit_test(no_message_of_many_senders_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
