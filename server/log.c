@@ -6,10 +6,16 @@
 #include "codec/utf8.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
 static int log_level_least = LOG_LEVEL_INFO;
+
+/* One at a time, so that what poll says still holds for the write behind it. */
+static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t output_lost; /* lines since the last that was written */
 
 static const char *const log_level_names[] = {
     [LOG_LEVEL_DEBUG] = "debug",
@@ -60,16 +66,22 @@ static void append_quoted(struct buffer *target, struct slice text)
     buffer_append_text(target, was_cut ? "...\"" : "\"");
 }
 
+/* Up to the event's own keys. */
+static void append_opening(struct buffer *target, enum log_level level, const char *event)
+{
+    char time[INSTANT_TEXT_SIZE];
+    instant_format(clock_now_us(), time);
+    buffer_appendf(target, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time, log_level_names[level],
+                   event);
+}
+
 struct log_line log_begin(enum log_level level, const char *event)
 {
     struct log_line line = {.text = BUFFER_INIT,
                             .wanted = (int)level >= __atomic_load_n(&log_level_least, __ATOMIC_RELAXED)};
     if (line.wanted) {
-        char time[INSTANT_TEXT_SIZE];
-        instant_format(clock_now_us(), time);
         buffer_reserve(&line.text, 512);
-        buffer_appendf(&line.text, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time,
-                       log_level_names[level], event);
+        append_opening(&line.text, level, event);
     }
     return line;
 }
@@ -93,14 +105,41 @@ void log_number(struct log_line *line, const char *key, int64_t value)
         buffer_appendf(&line->text, ",\"%s\":%lld", key, (long long)value);
 }
 
+/* False: it would have had to wait. A pipe that poll calls writable takes PIPE_BUF bytes at once, which is
+ * more than a line has. One write, so that lines of several processes do not mix (POSIX: writes of at most
+ * PIPE_BUF bytes to a pipe, and appends to a file, are not interleaved). */
+static bool output_write(struct slice text)
+{
+    struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&output, 1, 0) != 1 || !(output.revents & POLLOUT))
+        return false;
+    while (write(STDERR_FILENO, text.data, text.size) < 0)
+        if (errno != EINTR)
+            return false;
+    return true;
+}
+
+/* Under the lock. */
+static bool output_tell_lost(void)
+{
+    struct buffer text = BUFFER_INIT;
+    append_opening(&text, LOG_LEVEL_WARNING, "log_lines_lost");
+    buffer_appendf(&text, ",\"count\":%llu}\n", (unsigned long long)output_lost);
+    bool is_told = output_write(buffer_slice(&text));
+    buffer_release(&text);
+    return is_told;
+}
+
 void log_end(struct log_line *line)
 {
     if (line->wanted) {
         buffer_append_text(&line->text, "}\n");
-        /* One write, so that lines of several threads never mix (POSIX: writes of at most PIPE_BUF bytes to a
-         * pipe, and appends to a file, are not interleaved). A log that cannot be written stops nobody. */
-        while (write(STDERR_FILENO, line->text.data, line->text.size) < 0 && errno == EINTR)
-            ;
+        pthread_mutex_lock(&output_lock);
+        if (output_lost && output_tell_lost())
+            output_lost = 0;
+        if (output_lost || !output_write(buffer_slice(&line->text)))
+            output_lost++;
+        pthread_mutex_unlock(&output_lock);
     }
     line->wanted = false;
     buffer_release(&line->text);

@@ -2,6 +2,9 @@
  * The log: one JSON object a line on standard error. Keys: time, level, event, then the event's own. No
  * token, secret, MBI, beneficiary id, name, query or body ever stands in it.
  *
+ * Nobody waits for whoever reads the log: while a pipe, a terminal or a socket takes nothing, lines are left
+ * out, and the first one that gets through again comes after a `log_lines_lost` with their count.
+ *
  * Threading: any thread; a line is one write.
  */
 #ifndef SERVER_LOG_H

@@ -162,6 +162,41 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void a_reader_that_stalls_holds_nobody_up(void **state)
+{
+    (void)state;
+    static char bytes[1 << 20];
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0); /* its writer would block */
+    saved_stderr = dup(STDERR_FILENO);
+    assert_true(saved_stderr >= 0 && dup2(ends[1], STDERR_FILENO) >= 0);
+    close(ends[1]);
+    alarm(20);
+    for (size_t i = 0; i < 10000; i++)
+        log_event(LOG_LEVEL_INFO, "flood", "%01000d", 0);
+    alarm(0);
+    ssize_t size = read(ends[0], bytes, sizeof bytes);
+    log_event(LOG_LEVEL_INFO, "after", "again");
+    dup2(saved_stderr, STDERR_FILENO);
+    close(saved_stderr);
+    assert_true(size > 0);
+    unsigned long long written = 0;
+    for (ssize_t i = 0; i < size; i++)
+        written += bytes[i] == '\n';
+    assert_int_equal(bytes[size - 1], '\n'); /* whole lines */
+
+    size = read(ends[0], captured, sizeof captured - 1);
+    close(ends[0]);
+    assert_true(size > 0);
+    captured[size] = '\0';
+    char count[32];
+    snprintf(count, sizeof count, "%llu", 10000 - written);
+    captured[strcspn(captured, "\n")] = '\0';
+    assert_value("event", "log_lines_lost");
+    assert_value("count", count);
+    assert_non_null(strstr(captured + strlen(captured) + 1, "\"event\":\"after\""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +207,7 @@ int main(void)
         cmocka_unit_test(a_long_value_is_cut),
         cmocka_unit_test(what_is_below_the_level_is_not_written),
         cmocka_unit_test(levels_are_parsed_by_name),
+        cmocka_unit_test(a_reader_that_stalls_holds_nobody_up),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
