@@ -164,13 +164,26 @@ static unsigned core_count(void)
     return (unsigned)CPU_COUNT(&cores);
 }
 
-static void raise_file_limit(void)
+/* Whoever opens connections and says nothing must not take the last file descriptor: exports would fail for
+ * want of one. So a quarter of them is left for files. */
+static void bound_connections(struct config *config)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
+        if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+            return;
     }
+    rlim_t most = limit.rlim_cur - limit.rlim_cur / 4;
+    if (config->limits.connections_max <= most)
+        return;
+    log_event(LOG_LEVEL_WARNING, "few_file_descriptors",
+              "%llu are allowed (ulimit -n), so connections_max is %llu instead of %u",
+              (unsigned long long)limit.rlim_cur, (unsigned long long)most, config->limits.connections_max);
+    config->limits.connections_max = (unsigned)most;
 }
 
 static struct limiter *make_limiter(const struct config *config)
@@ -330,7 +343,7 @@ int main(int argc, char **argv)
     CHECK(log_level_parse(server.config.log_level, &level));
     log_set_level(level);
     umask(077);
-    raise_file_limit();
+    bound_connections(&server.config);
     block_signals(&signals); /* before any thread is there */
 
     enum status status = start(&server, &error);

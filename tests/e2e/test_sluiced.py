@@ -1,9 +1,11 @@
 """The life of sluiced: its command line, its settings, its signals."""
 
 import http.client
+import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import sys
 import unittest
@@ -107,6 +109,46 @@ class SignalTest(unittest.TestCase):
             self.assertEqual(server.curl("/_version")[0], 200)
 
 
+class FileDescriptorTest(unittest.TestCase):
+    """Connections cannot take all file descriptors away from exports and downloads."""
+
+    def test_an_export_completes_while_connections_are_at_their_most(self):
+        site = Site()
+        source = site.write("patient.ndjson", '{"resourceType":"Patient","id":"p1"}\n')
+        site.ctl("import", source, "--aco", "A9994")
+        with Server(site, file_limit=200) as server:
+            self.assertEqual(len(server.events("few_file_descriptors")), 1)
+            token = server.token()
+            host, port = server.base.split("//")[1].split(":")
+            context = ssl.create_default_context(cafile=Site.tls()[0])
+            client = http.client.HTTPSConnection(host, int(port), context=context)
+            client.request("GET", "/_version")
+            client.getresponse().read()
+            idle = [socket.create_connection((host, int(port))) for _ in range(250)]
+
+            def ask(target):
+                client.request("GET", target, headers={"Authorization": f"Bearer {token}", "Prefer": "respond-async",
+                                                       "Accept": "application/fhir+json"})
+                answer = client.getresponse()
+                return answer, answer.read()
+
+            def path(url):
+                return "/" + url.split("/", 3)[3]
+
+            answer, body = ask("/api/v1/Patient/$export")
+            self.assertEqual(answer.status, 202, body)
+            job = path(answer.headers["Content-Location"])
+            wait_until(lambda: ask(job)[0].status != 202, "the job ends")
+            answer, body = ask(job)
+            self.assertEqual(answer.status, 200, body)
+            answer, body = ask(path(json.loads(body)["output"][0]["url"]))
+            self.assertEqual((answer.status, body.count(b"\n")), (200, 1))
+            for connection in idle:
+                connection.close()
+            client.close()
+        site.close()
+
+
 class CertificateTest(unittest.TestCase):
     """SIGHUP reads the certificate again and drops nobody."""
 
@@ -153,10 +195,10 @@ class CertificateTest(unittest.TestCase):
         self.use(self.second)
         self.hang_up("reloaded")
         self.assertEqual(self.served(), self.text_of(self.second))
-        socket = kept.sock
+        connection = kept.sock
         kept.request("GET", "/_version")
         self.assertEqual(kept.getresponse().status, 200)
-        self.assertIs(kept.sock, socket)  # the same connection
+        self.assertIs(kept.sock, connection)  # the same connection
         kept.close()
 
     def test_a_certificate_that_cannot_be_read_leaves_the_old_one(self):

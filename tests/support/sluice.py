@@ -103,9 +103,10 @@ class Site:
 class Server:
     """A running sluiced. Use as a context; stops by SIGTERM and checks that it ended with 0."""
 
-    def __init__(self, site, plaintext=False, settings=None, environment=None):
+    def __init__(self, site, plaintext=False, settings=None, environment=None, file_limit=None):
         self.site = site
         self.plaintext = plaintext
+        self.file_limit = file_limit
         self.settings = settings or {}
         self.environment = dict(site.environment, **(environment or {}))
         self.process = None
@@ -121,6 +122,8 @@ class Server:
         else:
             certificate, key = Site.tls()
             command += ["--tls-cert", certificate, "--tls-key", key]
+        if self.file_limit:
+            command = ["prlimit", f"--nofile={self.file_limit}:{self.file_limit}", *command]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
                                             env=self.environment)
