@@ -25,6 +25,7 @@ struct import_thread {
     struct resource_parser *parser;
     struct packer *packer;
     struct buffer refused; /* struct refused_item: of packing */
+    struct arena reasons;
     struct import_counts counts;
     enum status status;
     struct error error;
@@ -261,12 +262,29 @@ static void batch_reset(struct batch *batch)
     batch->count = 0;
 }
 
+/* What is stored of this beneficiary is damaged: that costs its lines, and nobody else's. */
+static void group_refuse(struct import_thread *thread, const struct import_group *group, const char *problem)
+{
+    struct buffer reason = BUFFER_INIT;
+    buffer_appendf(&reason, "what is stored of its beneficiary is damaged (%s): see sluicectl verify",
+                   problem);
+    const char *kept = arena_text(&thread->reasons, buffer_slice(&reason));
+    for (size_t i = 0; i < group->count; i++)
+        note_refused(thread, group->items[i], kept);
+    thread->counts.refused += group->count;
+    buffer_release(&reason);
+}
+
 static enum status batch_pack(struct import_thread *thread, struct batch *batch,
                               const struct import_group *group, struct error *error)
 {
     struct pack_result result;
     enum status status = packer_pack(thread->packer, group->items, group->count, thread->import->aco,
                                      note_refused, thread, &result, error);
+    if (status == STATUS_CORRUPT) {
+        group_refuse(thread, group, error->text);
+        return STATUS_OK;
+    }
     if (status != STATUS_OK)
         return status;
     if (!result.has_delta) {
@@ -400,6 +418,8 @@ static void import_report_packed(struct import *import)
         if (i == 0 || items[i].item != items[i - 1].item) /* packed again: reported once */
             import_refuse(import, items[i].item->file, items[i].item->line, items[i].reason);
     }
+    for (unsigned i = 0; i < import->thread_count; i++)
+        arena_reset(&import->threads[i].reasons);
     buffer_release(&all);
 }
 
@@ -628,6 +648,7 @@ enum status import_run(struct link *link, const struct import_options *options,
         resource_parser_free(import->threads[i].parser);
         packer_free(import->threads[i].packer);
         buffer_release(&import->threads[i].refused);
+        arena_release(&import->threads[i].reasons);
     }
     mem_free(import);
     return status;

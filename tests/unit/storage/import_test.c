@@ -378,6 +378,45 @@ static void a_resource_of_another_beneficiary_is_refused(void **state)
     expect_exported(f, "ExplanationOfBenefit/e v1\n");
 }
 
+/* The first segment of claims, key and value. */
+static void read_segment(struct fixture *f, struct buffer *ret_key, struct buffer *ret_value)
+{
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    struct engine_cursor *cursor;
+    struct slice key, value;
+    assert_int_equal(engine_cursor_open(txn, TABLE_SEGMENT + EOB, &cursor, NULL), STATUS_OK);
+    assert_int_equal(engine_next(cursor, &key, &value, NULL), STATUS_OK);
+    buffer_append_slice(ret_key, key);
+    buffer_append_slice(ret_value, value);
+    engine_cursor_close(cursor);
+    engine_end(txn);
+}
+
+static void a_damaged_segment_costs_only_the_lines_of_its_beneficiary_and_type(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer key = BUFFER_INIT, value = BUFFER_INIT;
+    line(f, EOB, "e1", 1, NULL);
+    import(f);
+    read_segment(f, &key, &value);
+    store_fixture_put(&f->load.store, TABLE_SEGMENT + EOB, buffer_slice(&key), SLICE_LITERAL("rot"));
+    line(f, EOB, "e1", 2, "2020-06-01T00:00:00Z");
+    line(f, EOB, "e2", 1, NULL);
+    line(f, PATIENT, "b", 1, NULL);
+    load_line(&f->text, EOB, "x1", "another", NULL, 1, NULL);
+    struct import_counts counts = import(f);
+    assert_int_equal(counts.refused, 2);
+    assert_int_equal(counts.added, 2);
+    assert_non_null(strstr(buffer_text(&f->load.refusals), "1 what is stored of its beneficiary is damaged"));
+    assert_non_null(strstr(buffer_text(&f->load.refusals), "2 what is stored of its beneficiary is damaged"));
+
+    store_fixture_put(&f->load.store, TABLE_SEGMENT + EOB, buffer_slice(&key), buffer_slice(&value));
+    line(f, EOB, "e2", 1, NULL);
+    assert_int_equal(import(f).added, 1);
+    buffer_release(&key);
+    buffer_release(&value);
+}
+
 static void of_two_beneficiaries_with_one_new_id_one_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -755,6 +794,7 @@ int main(void)
         TEST(a_collection_leaves_what_an_older_job_sees),
         TEST(a_resource_of_another_beneficiary_is_refused),
         TEST(of_two_beneficiaries_with_one_new_id_one_is_refused),
+        TEST(a_damaged_segment_costs_only_the_lines_of_its_beneficiary_and_type),
         TEST(lines_may_be_blank_end_in_crlf_begin_with_a_bom_or_lack_an_end),
         TEST(an_empty_file_is_a_file_without_lines),
         TEST(bad_lines_are_named_and_the_rest_goes_on),
