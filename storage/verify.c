@@ -341,12 +341,16 @@ static enum status check_attribution(struct verify *verify, struct slice key, st
     }
     enum status status = interval_row_parse(value, &row, error);
     bool is_open = status == STATUS_OK && interval_row_open_one(&row);
-    if (status != STATUS_OK || slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK)))
-        return status;
-    status = mbi_row_get(verify->txn, mbi, &mbi_row, error);
-    if (status == STATUS_OK && contains(mbi_row.acos, mbi_row.aco_count, aco) != is_open)
-        fault_at(verify, TABLE_ATTRIBUTION, key, "the MBI's own row says otherwise");
-    struct slice id = mbi_row_beneficiary(&mbi_row);
+    struct slice id = {0};
+    if (status == STATUS_OK && slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK))) {
+        id = slice_skip(mbi, sizeof DIRECT_MARK - 1);
+    } else if (status == STATUS_OK) {
+        status = mbi_row_get(verify->txn, mbi, &mbi_row, error);
+        if (status == STATUS_OK && contains(mbi_row.acos, mbi_row.aco_count, aco) != is_open)
+            fault_at(verify, TABLE_ATTRIBUTION, key, "the MBI's own row says otherwise");
+        if (status == STATUS_OK)
+            id = mbi_row_beneficiary(&mbi_row);
+    }
     if (status == STATUS_OK && is_open && id.size) {
         struct key exportable;
         bool is_exportable;
@@ -438,6 +442,43 @@ static enum status check_job(struct verify *verify, struct slice key, struct sli
     if (status == STATUS_NOT_FOUND || (status == STATUS_OK && active_id != id))
         fault_at(verify, TABLE_JOB, key, "is active, but the index of active jobs does not say so");
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* What an index names must be there, and be the ACO's. */
+static enum status check_job_by_aco(struct verify *verify, struct slice key, struct slice value,
+                                    struct error *error)
+{
+    (void)value;
+    struct slice rest = key;
+    struct job job;
+    uint32_t aco;
+    uint64_t id;
+    if (!key_take_u32(&rest, &aco) || !key_take_u64(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_JOB_BY_ACO, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    arena_reset(&verify->arena);
+    enum status status = job_get(verify->txn, id, &verify->arena, &job, error);
+    if (status == STATUS_OK && job.aco != aco)
+        fault_at(verify, TABLE_JOB_BY_ACO, key, "names another ACO's job");
+    return status;
+}
+
+static enum status check_credential_by_aco(struct verify *verify, struct slice key, struct slice value,
+                                           struct error *error)
+{
+    (void)value;
+    struct slice rest = key, id;
+    struct credential credential;
+    uint32_t aco;
+    if (!key_take_u32(&rest, &aco) || !key_take_id(&rest, &id) || rest.size) {
+        fault_at(verify, TABLE_CREDENTIAL_BY_ACO, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = credential_get(verify->txn, id, &credential, error);
+    if (status == STATUS_OK && credential.aco != aco)
+        fault_at(verify, TABLE_CREDENTIAL_BY_ACO, key, "names another ACO's credential");
+    return status;
 }
 
 /* A row of a job that is over would pin history, and keep its endpoint closed, for ever. */
@@ -544,10 +585,12 @@ static record_check *const checks[TABLE_COUNT] = {
     [TABLE_EXPORTABLE] = check_exportable,
     [TABLE_DEAD] = check_dead,
     [TABLE_JOB] = check_job,
+    [TABLE_JOB_BY_ACO] = check_job_by_aco,
     [TABLE_JOB_ACTIVE] = check_job_active,
     [TABLE_ACO] = check_aco,
     [TABLE_ACO_BY_ID] = check_aco_by_id,
     [TABLE_CREDENTIAL] = check_credential,
+    [TABLE_CREDENTIAL_BY_ACO] = check_credential_by_aco,
 };
 
 /* Walks from behind `last` for as long as one snapshot may live. STATUS_NOT_FOUND: the table's end. */

@@ -178,6 +178,33 @@ static void every_lost_row_is_noticed(void **state)
     assert_string_equal(verify(f), "");
 }
 
+/* One that leads to another ACO's thing would show it to it. */
+static void an_index_row_of_another_aco_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned tables[] = {TABLE_JOB_BY_ACO, TABLE_CREDENTIAL_BY_ACO, TABLE_EXPORTABLE,
+                                      TABLE_ATTRIBUTION};
+    struct rows rows;
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
+        size_t noticed = 0;
+        rows_read(f, tables[t], &rows);
+        for (size_t i = 0; i < rows.count; i++) {
+            struct buffer key = BUFFER_INIT;
+            buffer_append_slice(&key, rows.keys[i]);
+            key.data[3] = 9; /* the ACO's number */
+            change(f, tables[t], buffer_slice(&key), rows.values[i]);
+            noticed += strstr(verify(f), table_names[tables[t]]) != NULL;
+            change(f, tables[t], buffer_slice(&key), (struct slice){NULL, 0});
+            buffer_release(&key);
+        }
+        /* In force: exportable b1 and b1; attribution 1A, 3A and 1A of the other ACO. */
+        assert_int_equal(noticed, t < 2 ? rows.count : t == 2 ? 2 : 3);
+        assert_true(noticed > 0);
+        arena_release(&rows.arena);
+    }
+    assert_string_equal(verify(f), "");
+}
+
 /* Of these only rows that are in force. */
 static void a_lost_row_of_attribution_is_noticed(void **state)
 {
@@ -317,6 +344,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_sound_store_has_no_faults),
         TEST(every_lost_row_is_noticed),
+        TEST(an_index_row_of_another_aco_is_noticed),
         TEST(a_lost_row_of_attribution_is_noticed),
         TEST(every_row_with_a_byte_less_or_more_is_named),
         TEST(a_resource_in_two_segments_is_noticed),
