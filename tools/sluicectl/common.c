@@ -5,7 +5,7 @@
 
 int complain(const struct error *error)
 {
-    fprintf(stderr, "sluicectl: %s\n", error->text);
+    fprintf(stderr, "sluicectl: %s\n", *error->text ? error->text : status_name(error->status));
     return EXIT_FAILED;
 }
 
