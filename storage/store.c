@@ -118,6 +118,16 @@ static void remove_what_was_made(const char *dir, bool made)
     buffer_release(&path);
 }
 
+/* A program may be started without some of them. The first files opened would then be given their numbers,
+ * and what is printed or logged would be written into the store. */
+static enum status open_standard_streams(struct error *error)
+{
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDWR) != stream)
+            return error_set_errno(error, "/dev/null: cannot open in place of a closed standard stream");
+    return STATUS_OK;
+}
+
 enum status store_create(const char *dir, const struct store_options *options, struct error *error)
 {
     bool made = mkdir(dir, 0700) == 0;
@@ -134,7 +144,9 @@ enum status store_create(const char *dir, const struct store_options *options, s
         return error_set_errno(error, "%s: cannot set its mode", dir);
 
     struct engine *engine = NULL;
-    enum status status = make_subdirectory(dir, "keys", error);
+    enum status status = open_standard_streams(error);
+    if (status == STATUS_OK)
+        status = make_subdirectory(dir, "keys", error);
     if (status == STATUS_OK)
         status = make_subdirectory(dir, "jobs", error);
     if (status == STATUS_OK)
@@ -213,8 +225,8 @@ enum status store_open(const char *dir, enum store_access access_wanted, const s
 
     int lock_fd = -1;
     struct engine *engine = NULL;
-    enum status status = STATUS_OK;
-    if (access_wanted == STORE_ACCESS_WRITE)
+    enum status status = open_standard_streams(error);
+    if (status == STATUS_OK && access_wanted == STORE_ACCESS_WRITE)
         status = store_take_lock(dir, &lock_fd, error);
     if (status == STATUS_OK)
         status = store_engine_open(dir, false, access_wanted == STORE_ACCESS_READ, options, &engine, error);

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import unittest
 
@@ -146,6 +147,22 @@ class FileDescriptorTest(unittest.TestCase):
             for connection in idle:
                 connection.close()
             client.close()
+        site.close()
+
+
+class StandardStreamsTest(unittest.TestCase):
+    """What is printed and logged never goes into the store, whatever the program was started with."""
+
+    def test_closed_streams_are_not_taken_by_files_of_the_store(self):
+        site = Site()
+        command = [program("sluiced"), "--data", site.store, "--plaintext", "--listen", "127.0.0.1:0"]
+        process = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command])
+        wait_until(lambda: os.path.exists(os.path.join(site.store, "control.sock")), "the server runs")
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+        process.terminate()
+        self.assertEqual(process.wait(), 0)
+        self.assertEqual(streams, ["/dev/null"] * 3)
+        self.assertEqual(os.path.getsize(os.path.join(site.store, "lock")), 0)
         site.close()
 
 
