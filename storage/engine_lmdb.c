@@ -6,6 +6,7 @@
  * - Neither MDB_WRITEMAP nor MDB_NOSYNC: with a full disk or after a power cut they end in SIGBUS.
  * - A process must not open a file twice: its own lock does not stop it from starting the lock file anew
  *   under the feet of the first, and the first close drops the lock. Hence the list of open files.
+ * - A file that was cut short ends in SIGBUS when a page is missing: explain_bus_errors().
  * - A short write (a full disk) is reported as EIO, like a failing disk. write_code() tells them apart.
  */
 #include "storage/engine_impl.h"
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -183,6 +185,26 @@ static void stop_on_damage(MDB_env *env, const char *text)
     abort();
 }
 
+/* A page that the map promises and the file does not have. Nothing is answered from it; the instruction runs
+ * again when this returns, and ends the process. */
+static void on_bus_error(int number)
+{
+    (void)number;
+    static const char text[] =
+        "a page of the store cannot be read (its file was cut short, or the disk fails) and "
+        "the process stops; restore it from a backup\n";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+}
+
+/* Unless the program has its own way: sanitizers do. */
+static void explain_bus_errors(void)
+{
+    struct sigaction now, wanted = {.sa_handler = on_bus_error, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&wanted.sa_mask);
+    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        sigaction(SIGBUS, &wanted, NULL);
+}
+
 /* ---- Opening ---- */
 
 /* Opens the tables by name, all in one transaction; with `create` it makes them. */
@@ -302,6 +324,7 @@ static enum status lmdb_open(const struct engine_options *options, struct engine
     if (status == STATUS_OK && is_open(&file))
         status = error_set(error, STATUS_BUSY, "%s: this process has it open already", options->path);
     if (status == STATUS_OK) {
+        explain_bus_errors(); /* the opening reads pages already */
         struct lmdb_engine *engine = mem_new(struct lmdb_engine);
         status = open_environment(engine, options, error);
         if (status == STATUS_OK) {

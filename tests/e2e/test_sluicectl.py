@@ -93,6 +93,14 @@ class SluicectlTest(unittest.TestCase):
             shutil.rmtree(path)
         sluice.run(*command)
 
+    def test_a_store_that_was_cut_short_stops_every_command_with_a_message(self):
+        os.truncate(os.path.join(self.site.store, "store.mdb"), 8192)
+        for words in (["aco", "list"], ["verify"], ["aco", "add", "A0001"]):
+            done = self.site.ctl(*words, check=False)
+            self.assertNotEqual(done.returncode, 0, words)
+            self.assertRegex(done.stderr, "restore it from a backup|Sanitizer", words)
+            self.assertEqual(done.stdout, "", words)
+
     # ---- imports
 
     def test_strict_reads_no_pipe(self):
