@@ -56,6 +56,19 @@ static bool is_address_or_empty(const char *text)
     return !*text || inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
 }
 
+/* As address_format writes it, for that is what it is compared with: ::ffff:192.0.2.1 and 0:0:0:0:0:0:0:1
+ * would otherwise be addresses that no peer ever has. */
+static void write_address(char *text, size_t size)
+{
+    struct in6_addr address;
+    if (inet_pton(AF_INET6, text, &address) != 1)
+        return;
+    if (IN6_IS_ADDR_V4MAPPED(&address))
+        CHECK(inet_ntop(AF_INET, address.s6_addr + 12, text, (socklen_t)size));
+    else
+        CHECK(inet_ntop(AF_INET6, &address, text, (socklen_t)size));
+}
+
 /* scheme "://" authority, with nothing behind: that is also what an Origin is (RFC 6454 section 7). */
 static bool is_origin(struct slice text)
 {
@@ -118,7 +131,7 @@ static const struct setting settings[] = {
     {TEXT(tls_certificate), "", 0, 0, 0, "", NULL, NULL,
      "File with the certificate and its chain (PEM). Read again on SIGHUP."},
     {TEXT(tls_key), "", 0, 0, 0, "", NULL, NULL,
-     "File with the certificate's private key (PEM), readable by its owner alone. Read again on SIGHUP."},
+     "File with the certificate's private key (PEM), not readable by everybody. Read again on SIGHUP."},
     {SWITCH(plaintext), NULL, 0, 0, 0, "", NULL, NULL,
      "Serves plain HTTP without a certificate: for tests, or behind a proxy on the same machine."},
     {TEXT(public_url), "", 0, 0, 0, "", is_origin_or_empty, "http(s)://HOST[:PORT] and nothing behind it",
@@ -335,7 +348,9 @@ static enum status set_text(const struct setting *setting, struct config *config
     if (setting->accepts && !setting->accepts(text))
         return error_set(error, STATUS_INVALID, "setting \"%s\": expects %s", setting->name,
                          setting->expects);
-    memcpy(setting_field(setting, config), text, value.size + 1);
+    if (setting->accepts == is_address_or_empty)
+        write_address(text, setting->size);
+    strcpy(setting_field(setting, config), text);
     return STATUS_OK;
 }
 

@@ -37,7 +37,7 @@ static const char usage[] =
     "  --config FILE           settings; sluicectl config show prints all of them\n"
     "  --listen ADDR:PORT      where to listen (127.0.0.1:8443); port 0: any free one\n"
     "  --tls-cert FILE         the certificate and its chain, PEM\n"
-    "  --tls-key FILE          its private key, PEM, readable by its owner alone\n"
+    "  --tls-key FILE          its private key, PEM, not readable by everybody\n"
     "  --plaintext             plain HTTP, without a certificate\n"
     "  --help, --version\n"
     "\n"

@@ -94,11 +94,10 @@ static BIO_METHOD *transport_new(void)
 static enum status tls_error(struct error *error, enum status status, const char *what, const char *path)
 {
     unsigned long code = ERR_get_error();
-    char text[256] = "unknown error";
-    if (code)
-        ERR_error_string_n(code, text, sizeof text);
+    const char *reason =
+        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
     ERR_clear_error();
-    return error_set(error, status, "%s %s: %s", what, path, text);
+    return error_set(error, status, "%s %s: %s", what, path, reason ? reason : "unknown error");
 }
 
 /* Without this OpenSSL would ask for the pass phrase on the terminal. */

@@ -162,6 +162,22 @@ static void cors_origins_are_a_star_or_a_list(void **state)
         assert_int_equal(config_set(&config, "cors_origin", bad[i], NULL), STATUS_INVALID);
 }
 
+static void an_address_is_kept_as_peers_are_written(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"192.0.2.1", "192.0.2.1"},        {"::1", "::1"},
+        {"0:0:0:0:0:0:0:1", "::1"},        {"2001:DB8:0::7", "2001:db8::7"},
+        {"::ffff:192.0.2.1", "192.0.2.1"}, {"", ""}};
+    struct config config;
+    struct error error;
+    config_init(&config);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        assert_int_equal(config_set(&config, "trusted_proxy", pairs[i][0], &error), STATUS_OK);
+        assert_string_equal(config.trusted_proxy, pairs[i][1]);
+    }
+}
+
 static void a_text_longer_than_its_field_is_refused(void **state)
 {
     (void)state;
@@ -268,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_bad_setting_is_named_with_its_line),
         cmocka_unit_test(a_public_url_is_scheme_and_host_only),
         cmocka_unit_test(cors_origins_are_a_star_or_a_list),
+        cmocka_unit_test(an_address_is_kept_as_peers_are_written),
         cmocka_unit_test(a_text_longer_than_its_field_is_refused),
         cmocka_unit_test(a_file_that_is_none_is_refused),
         cmocka_unit_test(what_is_shown_loads_again),

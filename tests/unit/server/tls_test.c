@@ -270,7 +270,7 @@ static void certificates_and_keys_are_checked(void **state)
         {"cert.pem", "next-key.pem", 0600, "does not go with the key"},
         {"cert.pem", "cert.pem", 0600, "cannot read the key"},
         {"key.pem", "key.pem", 0600, "cannot read the certificate"},
-        {"none.pem", "key.pem", 0600, "cannot read the certificate"},
+        {"none.pem", "key.pem", 0600, "none.pem: No such file or directory"},
         {"cert.pem", "none.pem", 0600, "cannot open the key"},
         {"cert.pem", "locked-key.pem", 0600, "without a pass phrase"},
     };
