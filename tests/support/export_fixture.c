@@ -166,6 +166,7 @@ uint64_t export_fixture_request(struct export_fixture *fixture, const struct exp
     create.warnings = request->warnings ? mem_strdup(request->warnings) : NULL;
     create.since_us = request->since_us ? request->since_us : INSTANT_MIN_US;
     create.separates_new = request->separates_new;
+    create.partial_manifests = request->partial_manifests;
     create.type_count = request->types ? request->type_count : RESOURCE_TYPE_COUNT;
     for (size_t i = 0; i < create.type_count; i++)
         create.types[i] = request->types ? request->types[i] : (enum resource_type)i;

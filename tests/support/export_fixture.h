@@ -47,6 +47,7 @@ struct export_request {
     size_t type_count;
     int64_t since_us; /* 0: everything */
     bool separates_new;
+    bool partial_manifests;
     const char *warnings;
 };
 uint64_t export_fixture_request(struct export_fixture *fixture, const struct export_request *request);

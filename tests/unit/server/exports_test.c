@@ -2,7 +2,9 @@
 
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
+#include "codec/gzip_splice.h"
 #include "codec/instant.h"
+#include "server/feed_body.h"
 #include "server/limiter.h"
 #include "storage/resources.h"
 #include "tests/support/export_fixture.h"
@@ -162,7 +164,9 @@ static void export_holds_what_the_aco_may_see_and_nothing_else(void **state)
             assert_true(contains(&lines, mark));
         }
     }
-    assert_int_equal(export_fixture_count_names(&fixture, id), 6); /* three files, three indexes */
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (export_fixture_count_names(&fixture, id) != 6)
+        export_fixture_wait(deadline_us, "three files and three indexes are left");
     buffer_release(&lines);
     export_fixture_close(&fixture);
 }
@@ -650,6 +654,158 @@ static void damaged_segment_costs_only_itself(void **state)
     export_fixture_close(&fixture);
 }
 
+/* ---- following ---- */
+
+/* Kicks off until a file was caught while it is written; gives its place in the plan, and its feed. */
+static uint64_t follow_some_file(struct export_fixture *fixture, uint32_t aco, enum resource_type type,
+                                 size_t *ret_index, struct export_feed **ret_feed)
+{
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    for (;;) {
+        struct export_request request = {
+            .aco = aco, .types = &type, .type_count = 1, .partial_manifests = true};
+        uint64_t id = export_fixture_request(fixture, &request);
+        struct exports_progress progress;
+        while (exports_progress(fixture->service.exports, id, &progress) == STATUS_OK) {
+            if (exports_list_followed(fixture->service.exports, id, ret_index, 1) == 0)
+                continue;
+            if ((*ret_feed = exports_follow(fixture->service.exports, id, *ret_index)))
+                return id;
+        }
+        export_fixture_await(fixture, id, JOB_STATE_COMPLETED);
+        export_fixture_wait(deadline_us, "a file can be followed");
+    }
+}
+
+static void count_ready(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+/* Follows to the end as a reactor does. */
+static enum body_pull follow(struct export_fixture *fixture, struct export_feed *feed,
+                             enum file_coding coding, struct buffer *target)
+{
+    struct mailbox *mailbox = mailbox_new(4);
+    unsigned ready = 0;
+    struct body_source *source = feed_body_new(&(struct feed_body_options){
+        .io = exports_io(fixture->service.exports),
+        .reply_to = mailbox,
+        .coding = coding,
+        .feed = feed,
+        .context = &ready,
+        .ready = count_ready,
+    });
+    enum body_pull result;
+    do {
+        struct slice chunk;
+        result = source->pull(source, 100000, &chunk);
+        buffer_append_slice(target, chunk);
+        if (result == BODY_PULL_WAIT) {
+            struct message *list = mailbox_wait(mailbox, clock_monotonic_us() + WAIT_US);
+            assert_non_null(list);
+            message_deliver_all(list, NULL);
+        }
+    } while (result == BODY_PULL_MORE || result == BODY_PULL_WAIT);
+    source->close(source);
+    mailbox_free(mailbox);
+    return result;
+}
+
+static void followed_file_is_the_finished_one(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    fixture.options.workers = 2;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 100, 3);
+    export_fixture_start(&fixture);
+    for (int round = 0; round < 6; round++) {
+        enum file_coding coding = round % 2 ? FILE_CODING_GZIP : FILE_CODING_IDENTITY;
+        struct buffer got = BUFFER_INIT, want = BUFFER_INIT;
+        struct export_feed *feed;
+        size_t index;
+        uint64_t id = follow_some_file(&fixture, aco, EOB, &index, &feed);
+        assert_int_equal(follow(&fixture, feed, coding, &got), BODY_PULL_END);
+        /* Its end is the record's, not the last byte's. */
+        struct job job = export_fixture_job(&fixture, id);
+        assert_true(job.files[index].done);
+        assert_true(job.partial_manifests);
+        if (coding == FILE_CODING_GZIP)
+            export_fixture_read_gzip(&fixture, id, &job.files[index], &want);
+        else
+            export_fixture_read(&fixture, id, &job.files[index], &want);
+        assert_same(&got, &want);
+        assert_null(exports_follow(fixture.service.exports, id, index));
+        assert_null(exports_follow(fixture.service.exports, id, index + 1));
+        export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+        export_feed_unref(feed);
+        buffer_release(&got);
+        buffer_release(&want);
+    }
+    export_fixture_close(&fixture);
+}
+
+static void followed_file_without_resources_ends_empty(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 40, 1);
+    for (unsigned i = 0; i < 40; i++) {
+        char beneficiary[40];
+        snprintf(beneficiary, sizeof beneficiary, "A9994-b%03u", i);
+        damage_segment(&fixture, COVERAGE, beneficiary);
+    }
+    export_fixture_start(&fixture);
+    for (int round = 0; round < 2; round++) {
+        struct buffer got = BUFFER_INIT;
+        struct export_feed *feed;
+        size_t index;
+        uint64_t id = follow_some_file(&fixture, aco, COVERAGE, &index, &feed);
+        enum file_coding coding = round ? FILE_CODING_GZIP : FILE_CODING_IDENTITY;
+        assert_int_equal(follow(&fixture, feed, coding, &got), BODY_PULL_END);
+        assert_int_equal(got.size, round ? GZIP_HEADER_SIZE + GZIP_TRAILER_SIZE : 0);
+        struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+        assert_int_equal(job.files[index].count, 0);
+        export_feed_unref(feed);
+        buffer_release(&got);
+    }
+    export_fixture_close(&fixture);
+}
+
+static void followers_of_a_deleted_job_are_cut_off(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct error error = {0};
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 100, 3);
+    export_fixture_start(&fixture);
+    for (int cut = 0; cut < 3;) {
+        struct buffer got = BUFFER_INIT;
+        struct export_feed *feed;
+        struct job_change change;
+        size_t index;
+        uint64_t id = follow_some_file(&fixture, aco, EOB, &index, &feed);
+        job_change_init(&change, JOB_CHANGE_DELETE, id);
+        assert_int_equal(writer_call(fixture.store.writer, &change.request, &error), STATUS_OK);
+        exports_cancel(fixture.service.exports, id);
+        cut += follow(&fixture, feed, FILE_CODING_GZIP, &got) == BODY_PULL_FAIL;
+        await_no_files(&fixture, id);
+        await_token(&fixture, aco, "Patient");
+        export_feed_unref(feed);
+        buffer_release(&got);
+    }
+    export_fixture_close(&fixture);
+}
+
 /* ---- start and expiry ---- */
 
 static void put_file(struct export_fixture *fixture, const char *name)
@@ -740,6 +896,9 @@ int main(void)
         cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),
         cmocka_unit_test(ignored_parameters_stand_in_the_error_file),
         cmocka_unit_test(damaged_segment_costs_only_itself),
+        cmocka_unit_test(followed_file_is_the_finished_one),
+        cmocka_unit_test(followed_file_without_resources_ends_empty),
+        cmocka_unit_test(followers_of_a_deleted_job_are_cut_off),
         cmocka_unit_test(start_sweeps_what_no_job_names),
         cmocka_unit_test(files_expire_also_over_a_restart),
     };
