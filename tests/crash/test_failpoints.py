@@ -360,8 +360,12 @@ class InitFailpointTest(unittest.TestCase):
                     self.assertTrue(server.log())
                     server.abandon()
                     again = site.ctl("init", check=False)
-                    self.assertEqual(again.returncode, 1)
-                    self.assertIn("choose a new data directory", again.stderr)
+                    if action != "kill" and name in ENGINE:
+                        # A creation that failed took back what it had made.
+                        self.assertEqual(again.returncode, 0, again.stderr)
+                    else:
+                        self.assertEqual(again.returncode, 1)
+                        self.assertIn("choose a new data directory", again.stderr)
 
 
 if __name__ == "__main__":
