@@ -148,7 +148,7 @@ class ConformanceTest(unittest.TestCase):
         rows = {row[0]: row[1] for row in self.statements}
         for number, route in enumerate(routes, 1):
             for code in re.findall(r"`([^`]+)`", route[0]):
-                self.assertIn(f"`{code}`", rows[f"1.{number}"])
+                self.assertIn(f"`{code}`", rows.get(f"1.{number}", ""), f"1.{number}")
 
     def test_every_error_of_the_contract_has_a_row(self):
         errors = table_rows(part(shared_contract(), "## 2. Errors"))
@@ -156,7 +156,7 @@ class ConformanceTest(unittest.TestCase):
         rows = {row[0]: row[1] for row in self.statements}
         for number, error in enumerate(errors, 1):
             codes = sorted(re.findall(r"\b[45]\d\d\b", error[1]))
-            self.assertEqual(sorted(re.findall(r"\b[45]\d\d\b", rows[f"2.{number}"])), codes, (number, error[0]))
+            self.assertEqual(sorted(re.findall(r"\b[45]\d\d\b", rows.get(f"2.{number}", ""))), codes, (number, error[0]))
 
     def test_the_contract_promises_what_it_promised(self):
         sections = re.split(r"^## (\d)\. .*$", shared_contract(), flags=re.MULTILINE)[1:]

@@ -171,6 +171,10 @@ class AnswersTest(unittest.TestCase):
             self.assertEqual(seconds(fields["expires"]) - seconds(fields["last-modified"]), 24 * HOUR)
         self.assertEqual(self.server.curl(job, token=self.token, method="DELETE")[0], 202)
 
+    def test_a_token_is_one_word(self):
+        for _ in range(5):
+            self.assertRegex(self.server.token(), r"\A[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+
     def test_the_welcome_greets(self):
         status, headers, body = self.server.curl("/auth/welcome", token=self.token)
         self.assertEqual((status, headers["content-type"]), (200, "application/json"))
