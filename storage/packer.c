@@ -218,7 +218,9 @@ static enum status packer_take_item(struct packer *packer, const struct import_i
         if (status != STATUS_OK)
             return status;
         if (is_foreign) {
-            refuse(context, item, "this resource is stored under another beneficiary; delete it there first");
+            refuse(
+                context, item,
+                "this resource is stored under another beneficiary: moving it could show it to another ACO");
             result->counts.refused++;
             return STATUS_OK;
         }

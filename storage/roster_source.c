@@ -27,8 +27,8 @@ static enum status read_whole_file(const char *path, struct buffer *target, stru
     enum status status = STATUS_OK;
     if (fstat(fd, &info) != 0)
         status = error_set_errno(error, "%s: cannot look at it", path);
-    else if (!S_ISREG(info.st_mode) || info.st_size > ROSTER_BYTES_MAX)
-        status = error_set(error, STATUS_INVALID, "%s: is no file, or one of more than %lld bytes", path,
+    else if (info.st_size > ROSTER_BYTES_MAX)
+        status = error_set(error, STATUS_TOO_LARGE, "%s: is larger than %lld bytes", path,
                            (long long)ROSTER_BYTES_MAX);
     size_t left = status == STATUS_OK ? (size_t)info.st_size : 0;
     while (status == STATUS_OK && left) {
@@ -157,9 +157,14 @@ static enum status roster_load(const char *path, struct roster_file *roster, str
 {
     const char *name = base_name(path);
     struct cclf_name outer;
+    struct stat info;
     enum status status = cclf_name_parse(slice_from_text(name), &outer, error);
     if (status != STATUS_OK)
         return status;
+    if (stat(path, &info) != 0)
+        return error_set_errno(error, "%s: cannot look at it", path);
+    if (!S_ISREG(info.st_mode)) /* opening a pipe could wait for ever */
+        return error_set(error, STATUS_INVALID, "is no regular file");
     if (archive_is_one(path)) {
         struct archive *archive;
         status = archive_open(path, &archive, error);

@@ -247,6 +247,11 @@ class RosterFileTest(unittest.TestCase):
         self.check_refused(self.site.write("members.txt", rows), "not a CCLF name")
         self.check_refused(self.site.write(other, rows), "A9990")
 
+    def test_a_pipe_is_not_waited_for(self):
+        path = self.site.path(f"{self.ARCHIVE}.{self.AT}")
+        os.mkfifo(path)
+        self.check_refused(path, "is no regular file")
+
     def test_damage_and_emptiness_are_refused(self):
         path = self.archive([("0", self.summary(1)), ("8", f"{CCLF_A}\n")])
         with open(path, "rb") as file:

@@ -373,8 +373,9 @@ static void a_resource_of_another_beneficiary_is_refused(void **state)
     struct import_counts counts = import(f);
     assert_int_equal(counts.refused, 1);
     assert_int_equal(counts.beneficiaries, 0);
-    assert_string_equal(buffer_text(&f->load.refusals),
-                        "1 this resource is stored under another beneficiary; delete it there first\n");
+    assert_string_equal(
+        buffer_text(&f->load.refusals),
+        "1 this resource is stored under another beneficiary: moving it could show it to another ACO\n");
     expect_exported(f, "ExplanationOfBenefit/e v1\n");
 }
 

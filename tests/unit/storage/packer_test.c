@@ -268,8 +268,9 @@ static void lines_that_are_all_refused_attribute_nobody(void **state)
     result = pack(f, &claim, 1);
     assert_false(result.has_delta);
     assert_int_equal(result.counts.refused, 1);
-    assert_string_equal(buffer_text(&f->refusals),
-                        "e: this resource is stored under another beneficiary; delete it there first\n");
+    assert_string_equal(
+        buffer_text(&f->refusals),
+        "e: this resource is stored under another beneficiary: moving it could show it to another ACO\n");
 }
 
 int main(void)
