@@ -127,6 +127,7 @@ static enum precondition parse_ranges(struct slice field, uint64_t bytes,
 {
     static const struct slice unit = {"bytes=", 6};
     size_t count = 0, named = 0;
+    uint64_t sum = 0;
     if (field.size < unit.size || strncasecmp(field.data, unit.data, unit.size) != 0)
         return PRECONDITION_WHOLE; /* another unit: ignored */
     struct slice rest = slice_skip(field, unit.size);
@@ -140,10 +141,14 @@ static enum precondition parse_ranges(struct slice field, uint64_t bytes,
         enum one_range kind = parse_range(one, bytes, &range);
         if (kind == RANGE_MALFORMED || ++named > RANGES_MAX)
             return PRECONDITION_WHOLE;
-        if (kind == RANGE_GOOD)
+        if (kind == RANGE_GOOD) {
+            sum += range.end - range.begin; /* RANGES_MAX times the length of a file at most */
             ranges[count++] = range;
+        }
     }
-    if (!named)
+    /* Ranges that overlap so much that they are more than the whole are a mistake or an attack
+     * (section 14.2). */
+    if (!named || sum > bytes)
         return PRECONDITION_WHOLE;
     *ret_count = count;
     return count ? PRECONDITION_PARTIAL : PRECONDITION_UNSATISFIABLE;

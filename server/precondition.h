@@ -11,7 +11,9 @@
 
 #include <stdint.h>
 
-#define RANGES_MAX 16 /* more than that are ignored: the whole is sent */
+/* More than that are ignored, as are ranges that overlap so much that they are more than the whole: the whole
+ * is sent. */
+#define RANGES_MAX 16
 
 struct byte_range {
     uint64_t begin;

@@ -52,6 +52,11 @@ static void range_fields_mean_what_the_rfc_says(void **state)
         {"bytes=,0-1,,", PRECONDITION_PARTIAL, 1, {0, 2}, {0, 2}},
         {"bytes=500-600,0-1", PRECONDITION_PARTIAL, 2, {500, 601}, {0, 2}},
         {"bytes=5000-,0-1", PRECONDITION_PARTIAL, 1, {0, 2}, {0, 2}},
+        {"bytes=0-998,0-0", PRECONDITION_PARTIAL, 2, {0, 999}, {0, 1}},
+        {"bytes=0-,5000-", PRECONDITION_PARTIAL, 1, {0, 1000}, {0, 1000}},
+        /* More than the whole. */
+        {"bytes=0-,0-0", PRECONDITION_WHOLE, 0, {0, 0}, {0, 0}},
+        {"bytes=0-,0-,0-", PRECONDITION_WHOLE, 0, {0, 0}, {0, 0}},
         {"bytes=1000-", PRECONDITION_UNSATISFIABLE, 0, {0, 0}, {0, 0}},
         {"bytes=1000-1001", PRECONDITION_UNSATISFIABLE, 0, {0, 0}, {0, 0}},
         {"bytes=-0", PRECONDITION_UNSATISFIABLE, 0, {0, 0}, {0, 0}},
