@@ -307,10 +307,10 @@ static enum status server_listen(struct control_server *server, struct error *er
     if (server->listener < 0)
         return error_set_errno(error, "the control socket cannot be made");
     unlink(server->address.sun_path);
-    mode_t old_mask = umask(0177); /* the socket is 0600 from its first moment */
-    int failed = bind(server->listener, (struct sockaddr *)&server->address, sizeof server->address);
-    umask(old_mask);
-    if (failed || listen(server->listener, CONTROL_CONNECTIONS_MAX) != 0)
+    /* Nobody can connect before the listen. Not by umask, which is the whole process's: the folder of a job
+     * that goes on in another thread would be made without the right to search it. */
+    if (bind(server->listener, (struct sockaddr *)&server->address, sizeof server->address) != 0 ||
+        chmod(server->address.sun_path, 0600) != 0 || listen(server->listener, CONTROL_CONNECTIONS_MAX) != 0)
         return error_set_errno(error, "%s: cannot listen", server->address.sun_path);
     return STATUS_OK;
 }
