@@ -15,7 +15,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from sluice import BUILD, ROOT, Server, Site, program, run
+from sluice import BUILD, ROOT, Server, Site, program, run, wait_until
 
 STORY_SECONDS = 100
 
@@ -115,6 +115,27 @@ class AnswersTest(unittest.TestCase):
             text = re.sub(pattern, settled, text)
         return text
 
+    @staticmethod
+    def partial_manifest():
+        """Of a job with one complete file and one in progress; each slice of it lasts a moment."""
+        site = Site()
+        lines = [json.dumps({"resourceType": "ExplanationOfBenefit", "id": "e1", "patient": {"reference": "Patient/1"}})]
+        lines += [json.dumps({"resourceType": "Coverage", "id": f"c{number}",
+                              "beneficiary": {"reference": f"Patient/{number}"}}) for number in range(1, 10)]
+        site.ctl("import", "--aco", "A9994", site.write("claims.ndjson", "\n".join(lines)))
+        with Server(site, plaintext=True, settings={"export_workers": 1},
+                    environment={"SLUICE_FAILPOINTS": "export.statvfs=sleep"}) as server:
+            token = server.token()
+            job = server.kick_off(token, "/api/v1/Patient/$export?allowPartialManifests=true")
+
+            def both_kinds():
+                sent = server.curl(job, token=token)[2]
+                manifest = json.loads(sent)
+                return sent if manifest["output"] and manifest["extension"]["inProgress"] else None
+            sent = wait_until(both_kinds, "a file is complete and another in progress")
+        site.close()
+        return sent
+
     def test_the_documents_of_the_api(self):
         shown = blocks(read("docs/api.md"), "json")
         site = Site()
@@ -128,6 +149,7 @@ class AnswersTest(unittest.TestCase):
             job = server.kick_off(token)
             server.wait_for_job(job, token)
             sent += [server.curl(path, token=token)[2] for path in (job, "/api/v1/jobs", "/api/v1/metadata")]
+        sent.insert(3, self.partial_manifest())
         site.close()
         self.assertEqual(len(shown), len(sent))
         for expected, found in zip(shown, sent):
