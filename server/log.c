@@ -66,22 +66,16 @@ static void append_quoted(struct buffer *target, struct slice text)
     buffer_append_text(target, was_cut ? "...\"" : "\"");
 }
 
-/* Up to the event's own keys. */
-static void append_opening(struct buffer *target, enum log_level level, const char *event)
-{
-    char time[INSTANT_TEXT_SIZE];
-    instant_format(clock_now_us(), time);
-    buffer_appendf(target, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time, log_level_names[level],
-                   event);
-}
-
 struct log_line log_begin(enum log_level level, const char *event)
 {
     struct log_line line = {.text = BUFFER_INIT,
                             .wanted = (int)level >= __atomic_load_n(&log_level_least, __ATOMIC_RELAXED)};
     if (line.wanted) {
+        char time[INSTANT_TEXT_SIZE];
+        instant_format(clock_now_us(), time);
         buffer_reserve(&line.text, 512);
-        append_opening(&line.text, level, event);
+        buffer_appendf(&line.text, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time,
+                       log_level_names[level], event);
     }
     return line;
 }
@@ -119,14 +113,14 @@ static bool output_write(struct slice text)
     return true;
 }
 
-/* Under the lock. */
+/* Under the lock. An error, so that no level leaves it out. */
 static bool output_tell_lost(void)
 {
-    struct buffer text = BUFFER_INIT;
-    append_opening(&text, LOG_LEVEL_WARNING, "log_lines_lost");
-    buffer_appendf(&text, ",\"count\":%llu}\n", (unsigned long long)output_lost);
-    bool is_told = output_write(buffer_slice(&text));
-    buffer_release(&text);
+    struct log_line line = log_begin(LOG_LEVEL_ERROR, "log_lines_lost");
+    log_number(&line, "count", (int64_t)output_lost);
+    buffer_append_text(&line.text, "}\n");
+    bool is_told = output_write(buffer_slice(&line.text));
+    buffer_release(&line.text);
     return is_told;
 }
 
