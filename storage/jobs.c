@@ -337,10 +337,10 @@ static enum status change_state(struct store_write *write, struct job *job, enum
     job->state = state;
     job->updated_us = write->instant_us;
     job->due_us = INT64_MAX;
-    if (state == JOB_STATE_COMPLETED || state == JOB_STATE_ARCHIVED)
-        job->due_us = instant_after(write->instant_us, keep_us);
     if (state == JOB_STATE_COMPLETED)
-        job->expires_us = job->due_us;
+        job->due_us = job->expires_us = instant_after(write->instant_us, keep_us);
+    if (state == JOB_STATE_ARCHIVED) /* from when that was due: the server may have been away */
+        job->due_us = instant_after(job->expires_us, keep_us);
     if (was_active && !job_state_is_active(state))
         status = job_active_delete(write, job, error);
     if (status == STATUS_OK && !job_state_has_files(state))

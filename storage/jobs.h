@@ -136,7 +136,7 @@ enum job_change_kind {
     JOB_CHANGE_FAIL,
     JOB_CHANGE_DELETE,  /* the client's DELETE: active, Completed, Failed, Archived -> Cancelled.
                            STATUS_NOT_FOUND also: cancelled before; STATUS_CONFLICT: Expired */
-    JOB_CHANGE_ARCHIVE, /* Completed and due -> Archived, due again keep_us later */
+    JOB_CHANGE_ARCHIVE, /* Completed and due -> Archived, due again keep_us after expires_us */
     JOB_CHANGE_EXPIRE,  /* Archived and due -> Expired */
     JOB_CHANGE_COUNT
 };
