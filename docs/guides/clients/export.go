@@ -131,6 +131,7 @@ func busy(status int) bool {
 }
 
 func (c *client) renew() error {
+	var last error
 	for try := 0; try < triesMax; try++ {
 		request, err := http.NewRequest("POST", c.host+"/auth/token", nil)
 		if err != nil {
@@ -139,11 +140,13 @@ func (c *client) renew() error {
 		request.SetBasicAuth(c.id, c.secret)
 		answer, err := c.http.Do(request)
 		if err != nil {
+			last = err
 			pause(nil)
 			continue
 		}
 		text, err := body(answer)
 		if busy(answer.StatusCode) || err != nil {
+			last = errors.New(answer.Status)
 			pause(answer)
 			continue
 		}
@@ -156,7 +159,7 @@ func (c *client) renew() error {
 		c.token = found.Token
 		return nil
 	}
-	return errors.New("no token: the server does not answer")
+	return fmt.Errorf("no token after %d tries: %w", triesMax, last)
 }
 
 // ask sends a request with a token, which is renewed when it is refused, and waits when it is told to.

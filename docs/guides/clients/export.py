@@ -44,6 +44,7 @@ class Client:
             return answer  # has status, headers and read(), as any answer
 
     def renew(self):
+        last = None
         for _ in range(TRIES_MAX):
             try:
                 with self.send(self.host + "/auth/token", self.basic, method="POST") as answer:
@@ -52,10 +53,12 @@ class Client:
                         return
                     if answer.status not in (429, 502, 503):
                         raise SystemExit(f"no token: status {answer.status}")
+                    last = f"status {answer.status}"
                     pause(answer)
-            except BROKEN:
+            except BROKEN as broken:
+                last = broken
                 pause()
-        raise SystemExit("no token: the server does not answer")
+        raise SystemExit(f"no token after {TRIES_MAX} tries: {last}")
 
     def ask(self, url, headers=None):
         """An answer to a request with a token; the token is renewed when it is refused."""

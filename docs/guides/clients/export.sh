@@ -29,7 +29,7 @@ trap 'rm -rf "$work"' EXIT
 # ask ARGUMENT...: one request; sets `status`, leaves head and body in $work. Secrets go in by standard input, where no
 # list of processes shows them. 000 means that no whole answer came.
 ask() {
-    : >"$work/body"
+    : >"$work/body" >"$work/head"
     status=$(curl -sS ${CACERT:+--cacert "$CACERT"} --connect-timeout 30 --speed-limit 1 --speed-time 60 \
         -D "$work/head" -o "$work/body" -w '%{http_code}' --config - "$@" 2>"$work/message") || status=000
 }
@@ -59,7 +59,7 @@ renew() {
         *) die "no token: status $status" ;;
         esac
     done
-    die "no token after $TRIES_MAX tries"
+    die "no token after $TRIES_MAX tries: status $status $(head -c 300 "$work/message")"
 }
 
 # with_token ARGUMENT...: as ask, with a token that is renewed when it is refused; waits when it is told to.
@@ -96,6 +96,7 @@ download() {
     local file="$folder/$1-${2##*/}" try
     [ ! -e "$file" ] || return 0
     for ((try = 1; try <= TRIES_MAX; try++)); do
+        : >"$work/head"
         # --fail keeps the body of an error out of the file; -C - asks for the bytes that are still missing.
         status=$(curl -sS --fail ${CACERT:+--cacert "$CACERT"} --connect-timeout 30 --speed-limit 1 --speed-time 60 \
             -C - -H 'Accept-Encoding: gzip' -D "$work/head" -o "$file.gz" -w '%{http_code}' --config - "$2" \
