@@ -135,11 +135,14 @@ static const struct setting settings[] = {
     {SWITCH(plaintext), NULL, 0, 0, 0, "", NULL, NULL,
      "Serves plain HTTP without a certificate: for tests, or behind a proxy on the same machine."},
     {TEXT(public_url), "", 0, 0, 0, "", is_origin_or_empty, "http(s)://HOST[:PORT] and nothing behind it",
-     "Scheme and host of every URL that the server writes. Empty: those of the request."},
+     "Scheme and host of every URL that the server writes. Empty: those of the request. Read again on "
+     "SIGHUP."},
     {TEXT(trusted_proxy), "", 0, 0, 0, "", is_address_or_empty, "an IP address",
-     "Address of the one proxy whose X-Forwarded-Proto, -Host and -For are believed. Empty: none."},
+     "Address of the one proxy whose X-Forwarded-Proto, -Host and -For are believed. Empty: none. Read again "
+     "on SIGHUP."},
     {TEXT(cors_origin), "*", 0, 0, 0, "", is_origin_list, "* or origins with one space between them",
-     "Origins whose pages may read answers: *, or http(s)://HOST[:PORT] with spaces between. Empty: none."},
+     "Origins whose pages may read answers: *, or http(s)://HOST[:PORT] with spaces between. Empty: none. "
+     "Read again on SIGHUP."},
     {NUMBER(reactors), NULL, 0, 0, 256, "threads", NULL, NULL,
      "Threads that serve connections. 0: one a core."},
     {NUMBER(export_workers), NULL, 0, 0, 256, "threads", NULL, NULL,
@@ -174,13 +177,14 @@ static const struct setting settings[] = {
     {NUMBER(keep_hours), NULL, 24, 1, 87600, "h", NULL, NULL,
      "How long finished files are served; then they are kept as long again before they are deleted."},
     {NUMBER(stop_grace_seconds), NULL, 30, 0, 3600, "s", NULL, NULL,
-     "How long SIGTERM lets requests and downloads that have begun go on."},
+     "How long SIGTERM lets requests and downloads that have begun go on. Read again on SIGHUP."},
     {TEXT(publisher), "Centers for Medicare & Medicaid Services", 0, 0, 0, "", is_not_empty, "a name",
-     "publisher of the CapabilityStatement."},
+     "publisher of the CapabilityStatement. Read again on SIGHUP."},
     {TEXT(software_name), "Beneficiary Claims Data API", 0, 0, 0, "", is_not_empty, "a name",
-     "software.name of the CapabilityStatement."},
+     "software.name of the CapabilityStatement. Read again on SIGHUP."},
     {TEXT(log_level), "info", 0, 0, 0, "", is_log_level, "debug, info, warning or error",
-     "What is logged at least: debug, info, warning, error. Each request is one line of level info."},
+     "What is logged at least: debug, info, warning, error. Each request is one line of level info. Read "
+     "again on SIGHUP."},
 };
 
 #define SETTING_COUNT (sizeof settings / sizeof *settings)
@@ -499,4 +503,44 @@ void config_show(const struct config *config, struct buffer *target)
             buffer_append_char(target, '\n');
         }
     }
+}
+
+/* ---- SIGHUP ---- */
+
+/* What takes effect while the server runs; the help of each says so. The rest is built into threads, sockets
+ * and files when they are made. */
+static const char *const reloaded[] = {"tls_certificate", "tls_key",       "public_url",
+                                       "trusted_proxy",   "cors_origin",   "publisher",
+                                       "log_level",       "software_name", "stop_grace_seconds"};
+
+static bool is_reloaded(const struct setting *setting)
+{
+    for (size_t i = 0; i < sizeof reloaded / sizeof *reloaded; i++) {
+        if (strcmp(setting->name, reloaded[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+void config_reload(struct config *config, const struct config *fresh)
+{
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (is_reloaded(&settings[i]))
+            memcpy((char *)config + settings[i].offset, (const char *)fresh + settings[i].offset,
+                   settings[i].size);
+    }
+}
+
+const char *config_waiting(const struct config *before, const struct config *fresh)
+{
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        const struct setting *setting = &settings[i];
+        const char *old = (const char *)before + setting->offset,
+                   *now = (const char *)fresh + setting->offset;
+        bool is_same =
+            setting->kind == SETTING_TEXT ? strcmp(old, now) == 0 : memcmp(old, now, setting->size) == 0;
+        if (!is_same && !is_reloaded(setting))
+            return setting->name;
+    }
+    return NULL;
 }

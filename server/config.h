@@ -45,6 +45,10 @@ NODISCARD enum status config_load(struct config *config, const char *path, struc
 /* Sets one setting by name; for the command line. */
 NODISCARD enum status config_set(struct config *config, const char *name, const char *value,
                                  struct error *error);
+/* Takes over from `fresh` what may change while the server runs. */
+void config_reload(struct config *config, const struct config *fresh);
+/* The first setting whose change has to wait for the next start, or NULL. */
+const char *config_waiting(const struct config *before, const struct config *fresh);
 /* Every setting with value, default, unit and meaning, as a file that config_load takes. */
 void config_show(const struct config *config, struct buffer *target);
 

@@ -45,8 +45,8 @@ static const char usage[] =
     "Its log goes to standard error, JSON, one line an event.\n"
     "\n"
     "SIGTERM, SIGINT: no new connections; requests and downloads that have begun finish, within a\n"
-    "limit; exports go on at the next start. SIGHUP: new connections use the certificate that is in\n"
-    "the files now.\n"
+    "limit; exports go on at the next start. SIGHUP: the settings that may\n"
+    "change while it runs and the certificate are read again; nobody is cut off.\n"
     "\n"
     "Examples:\n"
     "  sluiced --data /var/lib/sluice --tls-cert server.pem --tls-key server.key --listen '[::]:443'\n"
@@ -57,7 +57,14 @@ static const char usage[] =
 /* Everything that is started, in this order. */
 struct server {
     const char *dir;
-    struct config config;
+    const char *config_path; /* NULL: none */
+    struct {
+        const char *setting, *value; /* from the command line; NULL: not given */
+    } over[4];
+    struct config loaded;        /* as file and command line say */
+    struct config *config;       /* in use */
+    struct config **old_configs; /* handlers may still read them until the reactors stop */
+    size_t old_config_count;
     struct service service;
     struct tls_context *tls;
     struct tls_context **old_tls; /* connections may still use them until the reactors stop */
@@ -99,10 +106,9 @@ static void parse_options(int argc, char **argv, struct server *server)
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},
     };
-    const char *config_path = NULL;
-    struct {
-        const char *setting, *value;
-    } over[] = {{"listen", NULL}, {"tls_certificate", NULL}, {"tls_key", NULL}, {"plaintext", NULL}};
+    static const char *const overridden[] = {"listen", "tls_certificate", "tls_key", "plaintext"};
+    for (size_t i = 0; i < sizeof overridden / sizeof *overridden; i++)
+        server->over[i].setting = overridden[i];
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         switch (option) {
@@ -110,13 +116,13 @@ static void parse_options(int argc, char **argv, struct server *server)
             server->dir = optarg;
             break;
         case CONFIG:
-            config_path = optarg;
+            server->config_path = optarg;
             break;
         case LISTEN:
         case CERTIFICATE:
         case KEY:
         case PLAINTEXT:
-            over[option - LISTEN].value = option == PLAINTEXT ? "yes" : optarg;
+            server->over[option - LISTEN].value = option == PLAINTEXT ? "yes" : optarg;
             break;
         case HELP:
             fputs(usage, stdout);
@@ -134,14 +140,21 @@ static void parse_options(int argc, char **argv, struct server *server)
         server->dir = getenv("SLUICE_DATA");
     if (!server->dir || !*server->dir)
         fail(EXIT_STATUS_USAGE, "needs --data DIR, or $SLUICE_DATA");
+}
 
-    struct error error;
-    config_init(&server->config);
-    if (config_path && config_load(&server->config, config_path, &error) != STATUS_OK)
-        fail(EXIT_STATUS_FAILED, error.text);
-    for (size_t i = 0; i < sizeof over / sizeof *over; i++)
-        if (over[i].value && config_set(&server->config, over[i].setting, over[i].value, &error) != STATUS_OK)
-            fail(EXIT_STATUS_USAGE, error.text);
+/* An option overrides the file's setting. `ret_is_usage`: it is the command line that is wrong. */
+static enum status load_config(const struct server *server, struct config *config, bool *ret_is_usage,
+                               struct error *error)
+{
+    config_init(config);
+    *ret_is_usage = false;
+    enum status status = server->config_path ? config_load(config, server->config_path, error) : STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < sizeof server->over / sizeof *server->over; i++) {
+        *ret_is_usage = true;
+        if (server->over[i].value)
+            status = config_set(config, server->over[i].setting, server->over[i].value, error);
+    }
+    return status;
 }
 
 /* Claims must not go over a network in the clear because somebody forgot an option. */
@@ -198,7 +211,7 @@ static struct limiter *make_limiter(const struct config *config)
 
 static enum status start_reactors(struct server *server, struct error *error)
 {
-    const struct config *config = &server->config;
+    const struct config *config = server->config;
     struct reactors_options options = {
         .count = config->reactors ? config->reactors : core_count(),
         .listen = config->listen,
@@ -226,7 +239,7 @@ static void job_cancelled(void *context, uint64_t job_id)
 
 static enum status start(struct server *server, struct error *error)
 {
-    const struct config *config = &server->config;
+    const struct config *config = server->config;
     struct service *service = &server->service;
     service->config = config;
     service->started_us = clock_now_us();
@@ -266,7 +279,7 @@ static void stop(struct server *server)
 {
     struct service *service = &server->service;
     if (server->reactors) {
-        reactors_drain(server->reactors, server->config.stop_grace_seconds * 1000);
+        reactors_drain(server->reactors, server->config->stop_grace_seconds * 1000);
         reactors_stop(server->reactors);
     }
     control_server_stop(server->control);
@@ -279,29 +292,64 @@ static void stop(struct server *server)
     for (size_t i = 0; i < server->old_tls_count; i++)
         tls_context_close(server->old_tls[i]);
     mem_free(server->old_tls);
+    for (size_t i = 0; i < server->old_config_count; i++)
+        mem_free(server->old_configs[i]);
+    mem_free(server->old_configs);
+    mem_free(server->config);
 }
 
 /* ---- Running ---- */
 
-static void reload_certificate(struct server *server)
+static bool reload_certificate(struct server *server)
 {
-    if (server->config.plaintext) {
-        log_event(LOG_LEVEL_WARNING, "reload", "there is no certificate to read again");
-        return;
-    }
     struct tls_context *fresh;
     struct error error;
-    if (tls_context_open(server->config.tls_certificate, server->config.tls_key, &fresh, &error) !=
+    if (server->config->plaintext)
+        return true;
+    if (tls_context_open(server->config->tls_certificate, server->config->tls_key, &fresh, &error) !=
         STATUS_OK) {
         log_event(LOG_LEVEL_ERROR, "reload_failed", "the old certificate stays in use: %s", error.text);
-        return;
+        return false;
     }
     server->old_tls =
         mem_realloc(server->old_tls, (server->old_tls_count + 1) * sizeof(struct tls_context *));
     server->old_tls[server->old_tls_count++] = server->tls;
     server->tls = fresh;
     reactors_set_tls(server->reactors, fresh);
-    log_event(LOG_LEVEL_INFO, "reloaded", "new connections use the certificate as it is now");
+    return true;
+}
+
+static void set_log_level(const struct config *config)
+{
+    enum log_level level;
+    CHECK(log_level_parse(config->log_level, &level));
+    log_set_level(level);
+}
+
+/* SIGHUP: what cannot be read changes nothing. */
+static void reload(struct server *server)
+{
+    struct config fresh;
+    struct error error;
+    bool is_usage;
+    if (load_config(server, &fresh, &is_usage, &error) != STATUS_OK) {
+        log_event(LOG_LEVEL_ERROR, "reload_failed", "the old settings stay in use: %s", error.text);
+        return;
+    }
+    const char *waiting = config_waiting(&server->loaded, &fresh);
+    if (waiting)
+        log_event(LOG_LEVEL_WARNING, "reload", "the change of %s takes effect at the next start", waiting);
+    struct config *config = mem_new(struct config);
+    *config = *server->config;
+    config_reload(config, &fresh);
+    server->old_configs =
+        mem_realloc(server->old_configs, (server->old_config_count + 1) * sizeof(struct config *));
+    server->old_configs[server->old_config_count++] = server->config;
+    server->config = config;
+    __atomic_store_n(&server->service.config, config, __ATOMIC_RELEASE);
+    set_log_level(config);
+    if (reload_certificate(server))
+        log_event(LOG_LEVEL_INFO, "reloaded", "settings and certificate are in use as they are now");
 }
 
 static void block_signals(sigset_t *ret_signals)
@@ -318,7 +366,7 @@ static void run(struct server *server, const sigset_t *signals)
 {
     log_event(LOG_LEVEL_INFO, "started", "sluiced " SLUICE_VERSION " listens on %s",
               reactors_address(server->reactors));
-    printf("listening on %s://%s\n", server->config.plaintext ? "http" : "https",
+    printf("listening on %s://%s\n", server->config->plaintext ? "http" : "https",
            reactors_address(server->reactors));
     fflush(stdout);
     for (;;) {
@@ -328,7 +376,7 @@ static void run(struct server *server, const sigset_t *signals)
             log_event(LOG_LEVEL_INFO, "stopping", "on signal %d", number);
             return;
         }
-        reload_certificate(server);
+        reload(server);
     }
 }
 
@@ -337,13 +385,16 @@ int main(int argc, char **argv)
     struct server server = {0};
     struct error error;
     sigset_t signals;
-    enum log_level level;
+    bool is_usage;
     parse_options(argc, argv, &server);
-    check_transport(&server.config);
-    CHECK(log_level_parse(server.config.log_level, &level));
-    log_set_level(level);
+    if (load_config(&server, &server.loaded, &is_usage, &error) != STATUS_OK)
+        fail(is_usage ? EXIT_STATUS_USAGE : EXIT_STATUS_FAILED, error.text);
+    server.config = mem_new(struct config);
+    *server.config = server.loaded;
+    check_transport(server.config);
+    set_log_level(server.config);
     umask(077);
-    bound_connections(&server.config);
+    bound_connections(server.config);
     block_signals(&signals); /* before any thread is there */
 
     enum status status = start(&server, &error);

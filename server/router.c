@@ -206,7 +206,7 @@ static bool is_host(struct slice text)
 struct slice exchange_base_url(struct exchange *exchange)
 {
     const struct service *service = exchange_service(exchange);
-    const struct config *config = service->config;
+    const struct config *config = service_config(service);
     if (config->public_url[0])
         return slice_from_text(config->public_url);
 
@@ -311,7 +311,7 @@ static struct slice cors_allowed(const char *setting, struct slice origin)
 /* On every answer, failures too: a page must be able to read why. */
 static void reply_cors(struct exchange *exchange)
 {
-    const char *setting = exchange_service(exchange)->config->cors_origin;
+    const char *setting = service_config(exchange_service(exchange))->cors_origin;
     struct slice origin;
     if (!request_field(exchange, "Origin", &origin))
         return;

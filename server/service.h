@@ -22,7 +22,7 @@ struct exports;
 struct reactors;
 
 struct service {
-    const struct config *config;
+    const struct config *config; /* SIGHUP puts another in its place: read it by service_config */
     struct store *store;
     struct writer *writer;
     struct tokens *tokens;
@@ -31,6 +31,12 @@ struct service {
     struct reactors *reactors;
     int64_t started_us; /* clock_now_us */
 };
+
+/* Stays as it is until the server stops. */
+static inline const struct config *service_config(const struct service *service)
+{
+    return __atomic_load_n(&service->config, __ATOMIC_ACQUIRE);
+}
 
 static inline struct service *exchange_service(const struct exchange *exchange)
 {

@@ -107,7 +107,7 @@ static enum status check_login(struct service *service, const struct login *logi
 /* The client's address: the peer's, or what the trusted proxy said last. */
 static struct slice client_address(struct exchange *exchange)
 {
-    const char *proxy = exchange_service(exchange)->config->trusted_proxy;
+    const char *proxy = service_config(exchange_service(exchange))->trusted_proxy;
     struct slice peer = exchange->request.peer, forwarded;
     if (!proxy[0] || !slice_equal_text(peer, proxy) ||
         !request_field(exchange, "X-Forwarded-For", &forwarded))
@@ -149,7 +149,7 @@ static void token_ready(struct message *message, void *receiver)
     } else {
         reply_field(&exchange->reply, "Pragma", "no-cache");
         document_token(&exchange->reply.body, slice_from_text(issue->ret_token),
-                       exchange_service(exchange)->config->token_lifetime_seconds);
+                       service_config(exchange_service(exchange))->token_lifetime_seconds);
         exchange_send_document(exchange, 200, "application/json");
     }
     mem_free(issue);

@@ -23,7 +23,7 @@ static bool accepts_fhir_json(struct exchange *exchange)
 void handle_metadata(struct exchange *exchange, const struct route_call *call)
 {
     (void)call;
-    const struct config *config = exchange_service(exchange)->config;
+    const struct config *config = service_config(exchange_service(exchange));
     struct capability capability = {
         .base_url = exchange_base_url(exchange),
         .version = SLUICE_VERSION,

@@ -131,7 +131,7 @@ void handle_page_asset(struct exchange *exchange, const struct route_call *call)
 void handle_openapi(struct exchange *exchange, const struct route_call *call)
 {
     (void)call;
-    const struct config *config = exchange_service(exchange)->config;
+    const struct config *config = service_config(exchange_service(exchange));
     openapi_document(&exchange->reply.body, exchange_base_url(exchange), config->software_name,
                      config->token_lifetime_seconds);
     exchange_send_document(exchange, 200, "application/json");

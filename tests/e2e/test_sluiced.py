@@ -106,7 +106,7 @@ class SignalTest(unittest.TestCase):
     def test_hangup_without_a_certificate_is_no_harm(self):
         with Server(self.site, plaintext=True) as server:
             server.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: server.events("reload"), "the log tells of the signal")
+            wait_until(lambda: server.events("reloaded"), "the log tells of the signal")
             self.assertEqual(server.curl("/_version")[0], 200)
 
 
@@ -164,6 +164,42 @@ class StandardStreamsTest(unittest.TestCase):
         self.assertEqual(streams, ["/dev/null"] * 3)
         self.assertEqual(os.path.getsize(os.path.join(site.store, "lock")), 0)
         site.close()
+
+
+class SettingsTest(unittest.TestCase):
+    """SIGHUP reads the settings again."""
+
+    def setUp(self):
+        self.site = Site()
+        self.server = Server(self.site, plaintext=True, settings={"cors_origin": "https://one.example"}).start()
+
+    def tearDown(self):
+        self.server.stop()
+        self.site.close()
+
+    def hang_up(self, settings, event):
+        seen = len(self.server.events(event))
+        self.site.write("settings", settings)
+        self.server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(self.server.events(event)) > seen, f"the log tells of {event}")
+
+    def allowed(self, origin):
+        return "access-control-allow-origin" in self.server.curl("/_version", fields=[f"Origin: {origin}"])[1]
+
+    def test_what_may_change_takes_effect_at_once(self):
+        self.assertEqual((self.allowed("https://one.example"), self.allowed("https://two.example")), (True, False))
+        self.hang_up("cors_origin = https://two.example\n", "reloaded")
+        self.assertEqual((self.allowed("https://one.example"), self.allowed("https://two.example")), (False, True))
+
+    def test_what_must_wait_is_named(self):
+        self.hang_up("cors_origin = https://two.example\nreactors = 7\n", "reload")
+        self.assertIn("reactors", self.server.events("reload")[0]["text"])
+        wait_until(lambda: self.allowed("https://two.example"), "the other setting is in use")
+
+    def test_a_bad_file_changes_nothing(self):
+        self.hang_up("cors_origin = https://two.example\nno_such_setting = 1\n", "reload_failed")
+        self.assertIn("no_such_setting", self.server.events("reload_failed")[0]["text"])
+        self.assertTrue(self.allowed("https://one.example"))
 
 
 class CertificateTest(unittest.TestCase):
