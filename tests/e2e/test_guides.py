@@ -30,7 +30,8 @@ class AdvancedTest(unittest.TestCase):
         site = synthetic_site(["A9994"], beneficiaries=8)
         self.addCleanup(site.close)
         client, secret = site.credentials["A9994"]
-        with sluice.Server(site) as server:
+        # Files that are being written can be met.
+        with sluice.Server(site, environment={"SLUICE_FAILPOINTS": "export.file.fsync=sleep"}) as server:
             output = run_story(self, ["docs/guides/advanced.md"],
                                {"HOST": server.base, "CLIENT_ID": client, "SECRET_FILE": site.write("secret", secret + "\n"),
                                 "CURL_CA_BUNDLE": sluice.Site.tls()[0], "CLIENTS": os.path.join(GUIDES, "clients"),
