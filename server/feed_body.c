@@ -111,7 +111,8 @@ static enum file_fill inflate_next(struct feed_body *body)
         return result;
     encoder_index_entry_load(body->index.data.data + (body->index_at - body->index.offset), &entry);
     if (entry.gzip_offset != body->at || entry.raw_offset != body->raw_done || entry.raw_bytes == 0 ||
-        entry.raw_bytes > SEGMENT_RAW_MAX || entry.piece_bytes > body->view.gzip_bytes - body->at)
+        entry.raw_bytes > SEGMENT_RAW_MAX || entry.piece_bytes > PIECE_BYTES_MAX ||
+        entry.piece_bytes > body->view.gzip_bytes - body->at)
         return FILE_FILL_FAIL;
     result =
         file_reader_fill(&body->reader, &body->file, body->at, entry.piece_bytes, FILE_BODY_WINDOW_BYTES);

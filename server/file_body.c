@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #define INDEX_WINDOW_BYTES ((size_t)ENCODER_INDEX_ENTRY_SIZE * 1024)
-/* Deflate grows what it cannot compress by five bytes a block of 64 KB at most; twice is more than enough. */
-#define PIECE_BYTES_MAX (2 * SEGMENT_RAW_MAX)
 
 struct file_body {
     struct body_source source; /* first member */

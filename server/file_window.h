@@ -15,6 +15,9 @@
 
 #include <stdint.h>
 
+/* Deflate grows what it cannot compress by five bytes a block of 64 KB at most; twice is more than enough. */
+#define PIECE_BYTES_MAX (2 * SEGMENT_RAW_MAX)
+
 struct file_window {
     int fd;
     uint64_t file_bytes; /* nothing is read beyond */
