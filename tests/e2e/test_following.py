@@ -91,7 +91,7 @@ def wait_for_file(server, location, token, resource_type="ExplanationOfBenefit")
     def look():
         manifest = partial_manifest(server, location, token)
         if manifest is None:
-            raise AssertionError("the job ended before a file could be followed")
+            raise AssertionError(f"the job ended before a file could be followed: {server.events('job failed')}")
         return [item["url"] for item in manifest["extension"]["inProgress"] if item["type"] == resource_type]
     return sluice.wait_until(look, "a file is in progress")[0]
 
@@ -181,7 +181,7 @@ class FollowingTest(unittest.TestCase):
             self.assertFalse(urls & {item["url"] for item in complete})
             followed |= urls
             progress.append(manifest["transactionTime"])
-        self.assertEqual(status, 200)
+        self.assertEqual(status, 200, self.server.events("job failed"))
         manifest = json.loads(body)
         self.assertEqual(manifest["output"][:len(complete)], complete)
         self.assertEqual({item["url"] for item in manifest["output"]}, followed)
