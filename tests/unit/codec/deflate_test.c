@@ -109,7 +109,8 @@ static void piece_ends_with_one_sync_marker(void **unused)
             piece_make(levels[l], buffer_slice(&raw), &piece);
             struct slice bytes = piece_of(&piece);
             assert_memory_equal(bytes.data + bytes.size - 4, "\x00\x00\xff\xff", 4);
-            assert_memory_not_equal(bytes.data + bytes.size - 9, "\x00\x00\xff\xff", 4);
+            if (bytes.size >= 9) /* a shorter one has no room for a second marker */
+                assert_memory_not_equal(bytes.data + bytes.size - 9, "\x00\x00\xff\xff", 4);
         }
     buffer_release(&raw);
     buffer_release(&piece);
