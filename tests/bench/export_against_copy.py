@@ -240,6 +240,9 @@ def machine(folder):
 
 
 def commit():
+    if not shutil.which("git"):
+        return "unknown"
+
     def git(*arguments):
         return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False).stdout.strip()
     changed = git("status", "--porcelain", "--untracked-files=no")
