@@ -3,6 +3,7 @@
 #include "codec/base/buffer.h"
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
+#include "codec/json_memory.h"
 #include "codec/utf8.h"
 
 #include <stdint.h>
@@ -50,26 +51,6 @@ struct json_reader {
     size_t key_capacity;
     struct buffer decoded_keys;
 };
-
-static void *json_yajl_alloc(void *context, size_t size)
-{
-    (void)context;
-    return mem_alloc(size);
-}
-
-static void *json_yajl_realloc(void *context, void *old, size_t size)
-{
-    (void)context;
-    return mem_realloc(old, size);
-}
-
-static void json_yajl_free(void *context, void *memory)
-{
-    (void)context;
-    mem_free(memory);
-}
-
-static yajl_alloc_funcs json_yajl_memory = {json_yajl_alloc, json_yajl_realloc, json_yajl_free, NULL};
 
 static void json_set_key_capacity(struct json_reader *reader, size_t capacity)
 {

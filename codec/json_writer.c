@@ -2,6 +2,7 @@
 
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
+#include "codec/json_memory.h"
 #include "codec/utf8.h"
 
 #include <yajl/yajl_gen.h>
@@ -17,24 +18,6 @@ struct json_writer {
     bool has_value;   /* the document's own */
 };
 
-static void *json_yajl_alloc(void *context, size_t size)
-{
-    (void)context;
-    return mem_alloc(size);
-}
-
-static void *json_yajl_realloc(void *context, void *old, size_t size)
-{
-    (void)context;
-    return mem_realloc(old, size);
-}
-
-static void json_yajl_free(void *context, void *memory)
-{
-    (void)context;
-    mem_free(memory);
-}
-
 static void json_print(void *context, const char *data, size_t size)
 {
     struct json_writer *writer = context;
@@ -43,10 +26,9 @@ static void json_print(void *context, const char *data, size_t size)
 
 struct json_writer *json_writer_new(struct buffer *target)
 {
-    static const yajl_alloc_funcs memory = {json_yajl_alloc, json_yajl_realloc, json_yajl_free, NULL};
     struct json_writer *writer = mem_new(struct json_writer);
     writer->target = target;
-    writer->yajl = yajl_gen_alloc(&memory);
+    writer->yajl = yajl_gen_alloc(&json_yajl_memory);
     CHECK(writer->yajl);
     /* Straight into the target: yajl's own buffer would be a second copy. */
     CHECK(yajl_gen_config(writer->yajl, yajl_gen_print_callback, json_print, writer));
