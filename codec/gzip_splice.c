@@ -20,10 +20,22 @@ void gzip_splice_piece(struct gzip_splice *splice, size_t piece_bytes, uint64_t 
     splice->gzip_bytes += piece_bytes;
 }
 
-void gzip_splice_end(struct gzip_splice *splice, char trailer[GZIP_TRAILER_SIZE])
+static void trailer_make(char trailer[GZIP_TRAILER_SIZE], uint32_t crc, uint64_t raw_bytes)
 {
     memcpy(trailer, DEFLATE_END, DEFLATE_END_SIZE);
-    store_u32_le(trailer + DEFLATE_END_SIZE, splice->crc);
-    store_u32_le(trailer + DEFLATE_END_SIZE + 4, (uint32_t)splice->raw_bytes);
+    store_u32_le(trailer + DEFLATE_END_SIZE, crc);
+    store_u32_le(trailer + DEFLATE_END_SIZE + 4, (uint32_t)raw_bytes);
+}
+
+void gzip_splice_end(struct gzip_splice *splice, char trailer[GZIP_TRAILER_SIZE])
+{
+    trailer_make(trailer, splice->crc, splice->raw_bytes);
     splice->gzip_bytes += GZIP_TRAILER_SIZE;
+}
+
+bool gzip_trailer_is(const char trailer[GZIP_TRAILER_SIZE], uint32_t crc, uint64_t raw_bytes)
+{
+    char right[GZIP_TRAILER_SIZE];
+    trailer_make(right, crc, raw_bytes);
+    return memcmp(trailer, right, sizeof right) == 0;
 }

@@ -27,5 +27,7 @@ void gzip_splice_begin(struct gzip_splice *splice, char header[GZIP_HEADER_SIZE]
 void gzip_splice_piece(struct gzip_splice *splice, size_t piece_bytes, uint64_t raw_bytes, uint32_t crc,
                        uint32_t crc_operator);
 void gzip_splice_end(struct gzip_splice *splice, char trailer[GZIP_TRAILER_SIZE]);
+/* The same from the other side: does this trailer close lines of that CRC and length? */
+bool gzip_trailer_is(const char trailer[GZIP_TRAILER_SIZE], uint32_t crc, uint64_t raw_bytes);
 
 #endif

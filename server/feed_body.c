@@ -1,6 +1,5 @@
 #include "server/feed_body.h"
 
-#include "codec/base/bytes.h"
 #include "codec/base/mem.h"
 #include "codec/encoder.h"
 #include "server/file_window.h"
@@ -163,10 +162,7 @@ static enum file_fill check_trailer(struct feed_body *body)
     if (result != FILE_FILL_OK)
         return result;
     const char *trailer = body->file.data.data + (body->at - body->file.offset);
-    bool right = memcmp(trailer, DEFLATE_END, DEFLATE_END_SIZE) == 0 &&
-                 load_u32_le(trailer + DEFLATE_END_SIZE) == body->crc &&
-                 load_u32_le(trailer + DEFLATE_END_SIZE + 4) == (uint32_t)body->raw_done;
-    return right ? FILE_FILL_OK : FILE_FILL_FAIL;
+    return gzip_trailer_is(trailer, body->crc, body->raw_done) ? FILE_FILL_OK : FILE_FILL_FAIL;
 }
 
 /* ---- the source ---- */
