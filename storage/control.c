@@ -217,7 +217,7 @@ static enum status connection_serve(struct control_server *server, int fd, struc
     buffer_reset(payload);
     buffer_reset(reply);
     status = frame_read(fd, buffer_extend(payload, size), size, error);
-    if (status != STATUS_OK && size)
+    if (status != STATUS_OK)
         return status;
     struct error failure = {0};
     enum status result =
