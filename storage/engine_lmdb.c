@@ -8,6 +8,7 @@
  *   under the feet of the first, and the first close drops the lock. Hence the list of open files.
  * - A file that was cut short ends in SIGBUS when a page is missing: explain_bus_errors().
  * - A short write (a full disk) is reported as EIO, like a failing disk. write_code() tells them apart.
+ * - A reader that is not scheduled for two commits may begin in the middle of the second: begin_snapshot().
  */
 #include "storage/engine_impl.h"
 
@@ -37,6 +38,7 @@
 #endif
 #define READERS_MAX_DEFAULT 512
 #define SPACE_PROBE_BYTES   (1024 * 1024)
+#define SNAPSHOT_TRIES_MAX  1000 /* each but the first because two commits came in between */
 
 struct lmdb_engine {
     struct engine engine;
@@ -106,6 +108,7 @@ static enum status status_of(int code)
     case MDB_PAGE_FULL:
         return STATUS_CORRUPT;
     case MDB_READERS_FULL:
+    case EAGAIN:
         return STATUS_BUSY;
     case MDB_VERSION_MISMATCH:
     case MDB_MAP_RESIZED: /* another process was given a larger map and uses it */
@@ -359,16 +362,42 @@ static void lmdb_close(struct engine *engine)
 
 /* ---- Transactions ---- */
 
+/* Begins to read. LMDB first looks which commit is the newest, T, and then copies the root that T left in one
+ * of two places. T+2 writes its root into the same place before its sync, and is announced after it. A thread
+ * that stood still in between would read what is not durable yet, as the next reader would not. So the copy
+ * counts only if T+2 has not been written when it is there. */
+static int begin_snapshot(MDB_env *env, MDB_txn **ret_txn)
+{
+    MDB_txn *txn;
+    MDB_envinfo info;
+    int code = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return code;
+    for (int tries = 1; code == 0; tries++) {
+        code = mdb_env_info(env, &info);
+        if (code == 0 && info.me_last_txnid <= mdb_txn_id(txn) + 1) {
+            *ret_txn = txn;
+            return 0;
+        }
+        if (code == 0 && tries == SNAPSHOT_TRIES_MAX)
+            code = EAGAIN;
+        mdb_txn_reset(txn);
+        if (code == 0)
+            code = mdb_txn_renew(txn);
+    }
+    mdb_txn_abort(txn);
+    return code;
+}
+
 static enum status lmdb_begin(struct engine *engine, bool is_write, struct engine_txn **ret_txn,
                               struct error *error)
 {
     MDB_env *env = lmdb_engine_of(engine)->env;
-    unsigned flags = is_write ? 0 : MDB_RDONLY;
     MDB_txn *lmdb;
-    int code = mdb_txn_begin(env, NULL, flags, &lmdb);
+    int code = is_write ? mdb_txn_begin(env, NULL, 0, &lmdb) : begin_snapshot(env, &lmdb);
     int cleared = 0;
     if (code == MDB_READERS_FULL && mdb_reader_check(env, &cleared) == 0 && cleared > 0)
-        code = mdb_txn_begin(env, NULL, flags, &lmdb);
+        code = begin_snapshot(env, &lmdb);
     if (code != 0)
         return engine_fail(engine, code, error, "cannot begin a transaction");
     struct lmdb_txn *txn = mem_new(struct lmdb_txn);
