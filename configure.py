@@ -112,7 +112,7 @@ UNIT_TEST_USES = {
 FUZZ_USES = ["server", "storage", "codec"]
 FUZZ_REPLAY = "tests/fuzz/replay.c"
 # tests/bench: one Google Benchmark program; the C++ file registers the C functions.
-BENCH_USES = ["support", "server", "storage", "codec"]
+BENCH_USES = ["support", "synth", "server", "storage", "codec"]
 
 
 # ---- How it is compiled -----------------------------------------------------------------------------------
@@ -382,6 +382,8 @@ def build_ninja():
     ninja.rule("layers", command="tools/lint/layers.py $in && touch $out", description="LAYERS $out")
     ninja.rule("ar", command="rm -f $out && $ar rcs $out $in", description="AR $out")
     ninja.rule("publish", command="ln -sf $target $out", description="LINK $out")
+    ninja.rule("bench", command="SLUICE_BENCH_BENEFICIARIES=256 $in --benchmark_repetitions=5 "
+                                "--benchmark_report_aggregates_only=true", description="BENCH $in", pool="console")
     ninja.rule("test", command="tests/run.py --variant $variant", description="TEST $variant", pool="console")
     ninja.rule("generate", command="$make $out", description="GENERATE $out", restat="1")
     write_checks(ninja)
@@ -398,6 +400,8 @@ def build_ninja():
     for variant in VARIANTS:
         if "tests" in variant.parts:
             ninja.build([f"test-{variant.name}"], "test", [variant.name], variant=variant.name)
+    if bench_sources():
+        ninja.build(["bench"], "bench", [f"build/{DEFAULT_VARIANT}/tests/bench/bench"])
     ninja.build(["test"], "phony", [f"test-{DEFAULT_VARIANT}"])
     ninja.build(["all"], "phony", [variant.name for variant in VARIANTS])
     ninja.line(f"default {DEFAULT_VARIANT}")
