@@ -2,8 +2,8 @@
 
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
-#include "codec/encoder.h"
 #include "server/job_files.h"
+#include "server/job_sweep.h"
 #include "server/log.h"
 #include "storage/accounts.h"
 
@@ -118,11 +118,6 @@ static enum status read_state(struct expiry *expiry, uint64_t job_id, enum job_s
     return status;
 }
 
-static bool state_has_files(enum job_state state)
-{
-    return job_state_is_active(state) || state == JOB_STATE_COMPLETED || state == JOB_STATE_ARCHIVED;
-}
-
 static void remove_files(struct expiry *expiry, const struct expiry_item *item)
 {
     struct error error;
@@ -131,7 +126,7 @@ static void remove_files(struct expiry *expiry, const struct expiry_item *item)
     enum status status = read_state(expiry, item->job_id, &state, &due_us);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return retry_later(expiry, item);
-    if (state_has_files(state))
+    if (job_state_has_files(state))
         return; /* somebody still does need them */
     if (job_files_remove(expiry->dir, item->job_id, &error) != STATUS_OK) {
         log_failed("job files not removed", item->job_id, &error);
@@ -239,93 +234,43 @@ static enum status note_job(void *context, const struct job *job, struct error *
     return STATUS_OK;
 }
 
-struct start_sweep {
+static void note_unreadable(void *context, uint64_t job_id, const struct error *error)
+{
+    (void)context;
+    log_failed("job not readable", job_id, error);
+}
+
+static enum status note_jobs(struct expiry *expiry, struct error *error)
+{
     struct engine_txn *txn;
-    struct arena arena;
-    struct job job;   /* whose folder is swept */
-    bool is_readable; /* its record */
-};
-
-static enum status sweep_keeps_job(void *context, uint64_t job_id, bool *ret_keeps, struct error *error)
-{
-    struct start_sweep *sweep = context;
-    arena_reset(&sweep->arena);
-    enum status status = job_get(sweep->txn, job_id, &sweep->arena, &sweep->job, error);
-    sweep->is_readable = status == STATUS_OK;
-    switch (status) {
-    case STATUS_OK:
-        *ret_keeps = state_has_files(sweep->job.state);
-        return STATUS_OK;
-    case STATUS_NOT_FOUND:
-        *ret_keeps = false;
-        return STATUS_OK;
-    case STATUS_CORRUPT:
-    case STATUS_UNSUPPORTED:
-        log_failed("job not readable", job_id, error);
-        *ret_keeps = true;
-        return STATUS_OK;
-    default:
+    struct error own;
+    enum status status = engine_begin_read(store_engine(expiry->service->store), &txn, error);
+    if (status != STATUS_OK)
         return status;
+    status = job_each(txn, 0, 0, note_job, expiry, &own);
+    engine_end(txn);
+    if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {
+        log_event(LOG_LEVEL_ERROR, "jobs not readable", "%s", own.text);
+        return STATUS_OK; /* damage costs only itself */
     }
-}
-
-static bool name_is(const char *name, const char *uuid, const char *suffix)
-{
-    size_t size = strlen(uuid);
-    return strncmp(name, uuid, size) == 0 && strcmp(name + size, suffix) == 0;
-}
-
-/* Only finished files that the record knows count. */
-static bool sweep_keeps_file(void *context, const char *name)
-{
-    struct start_sweep *sweep = context;
-    if (!sweep->is_readable)
-        return true;
-    bool active = job_state_is_active(sweep->job.state);
-    if (active && strcmp(name, JOB_PROGRESS_NAME) == 0)
-        return true;
-    for (size_t i = 0; i < sweep->job.file_count; i++) {
-        const struct job_file *file = &sweep->job.files[i];
-        bool is_error = file->set == JOB_SET_ERROR;
-        if (!file->done)
-            continue;
-        if (active && name_is(name, file->uuid, JOB_FILE_ERRORS_SUFFIX))
-            return true;
-        if (file->count &&
-            (name_is(name, file->uuid, is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX) ||
-             name_is(name, file->uuid, is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX)))
-            return true;
-    }
-    return false;
+    if (status != STATUS_OK && error)
+        *error = own;
+    return status;
 }
 
 static enum status sweep_start(struct expiry *expiry, struct error *error)
 {
-    struct error own;
-    struct start_sweep state = {.arena = ARENA_INIT};
-    struct job_files_sweep sweep = {
-        .context = &state, .keeps_job = sweep_keeps_job, .keeps_file = sweep_keeps_file};
-    enum status status = engine_begin_read(store_engine(expiry->service->store), &state.txn, &own);
+    struct job_sweep_counts counts = {0};
+    enum status status = job_files_prepare(expiry->dir, error);
     if (status == STATUS_OK)
-        status = job_files_prepare(expiry->dir, &own);
+        status = job_sweep(expiry->service->store, note_unreadable, NULL, &counts, error);
     if (status == STATUS_OK)
-        status = job_files_sweep(expiry->dir, &sweep, &own);
-    if (status == STATUS_OK) {
-        status = job_each(state.txn, 0, 0, note_job, expiry, &own);
-        if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {
-            log_event(LOG_LEVEL_ERROR, "jobs not readable", "%s", own.text);
-            status = STATUS_OK; /* damage costs only itself */
-        }
-    }
-    engine_end(state.txn);
-    arena_release(&state.arena);
-    if (sweep.ret_removed) {
+        status = note_jobs(expiry, error);
+    if (counts.removed) {
         struct log_line line = log_begin(LOG_LEVEL_INFO, "orphans removed");
-        log_number(&line, "count", (int64_t)sweep.ret_removed);
+        log_number(&line, "count", (int64_t)counts.removed);
         log_end(&line);
     }
-    if (status != STATUS_OK && error)
-        *error = own;
     return status;
 }
 

@@ -74,8 +74,21 @@ enum status job_files_sync(const char *dir, uint64_t job_id, struct error *error
     return status;
 }
 
-/* Removes what `sweep` does not keep; with NULL everything. */
-static enum status remove_names(const char *path, struct job_files_sweep *sweep, struct error *error)
+static enum status remove_name(int folder, const char *path, const char *name, uint64_t *bytes,
+                               struct error *error)
+{
+    struct stat stat = {.st_size = 0};
+    (void)fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW);
+    if (unlinkat(folder, name, 0) == 0)
+        *bytes += (uint64_t)stat.st_size;
+    else if (errno != ENOENT)
+        return error_set_errno(error, "%s: cannot remove a file", path);
+    return STATUS_OK;
+}
+
+/* Removes what `sweep` does not keep; with `all` everything. */
+static enum status remove_names(const char *path, struct job_files_sweep *sweep, bool all,
+                                struct error *error)
 {
     DIR *folder = opendir(path);
     if (!folder)
@@ -84,20 +97,18 @@ static enum status remove_names(const char *path, struct job_files_sweep *sweep,
     for (struct dirent *entry; status == STATUS_OK && (entry = readdir(folder));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        if (sweep && sweep->keeps_file(sweep->context, entry->d_name))
+        if (!all && sweep->keeps_file(sweep->context, entry->d_name))
             continue;
-        if (unlinkat(dirfd(folder), entry->d_name, 0) != 0 && errno != ENOENT)
-            status = error_set_errno(error, "%s: cannot remove a file", path);
-        if (sweep)
-            sweep->ret_removed++;
+        status = remove_name(dirfd(folder), path, entry->d_name, &sweep->ret_bytes, error);
+        sweep->ret_removed += !all;
     }
     closedir(folder);
     return status;
 }
 
-static enum status remove_folder(const char *path, struct error *error)
+static enum status remove_folder(const char *path, struct job_files_sweep *sweep, struct error *error)
 {
-    enum status status = remove_names(path, NULL, error);
+    enum status status = remove_names(path, sweep, true, error);
     if (status == STATUS_OK && rmdir(path) != 0 && errno != ENOENT)
         status = error_set_errno(error, "%s: cannot remove", path);
     return status;
@@ -106,8 +117,9 @@ static enum status remove_folder(const char *path, struct error *error)
 enum status job_files_remove(const char *dir, uint64_t job_id, struct error *error)
 {
     struct buffer path = BUFFER_INIT;
+    struct job_files_sweep unused = {.ret_bytes = 0};
     folder_path(&path, dir, &job_id);
-    enum status status = remove_folder(buffer_text(&path), error);
+    enum status status = remove_folder(buffer_text(&path), &unused, error);
     buffer_release(&path);
     return status;
 }
@@ -131,10 +143,10 @@ static enum status sweep_job(const char *dir, uint64_t job_id, struct job_files_
     folder_path(&path, dir, &job_id);
     enum status status = sweep->keeps_job(sweep->context, job_id, &keeps, error);
     if (status == STATUS_OK && keeps)
-        status = remove_names(buffer_text(&path), sweep, error);
+        status = remove_names(buffer_text(&path), sweep, false, error);
     else if (status == STATUS_OK) {
         sweep->ret_removed++;
-        status = remove_folder(buffer_text(&path), error);
+        status = remove_folder(buffer_text(&path), sweep, error);
     }
     buffer_release(&path);
     return status;

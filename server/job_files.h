@@ -47,6 +47,7 @@ struct job_files_sweep {
     enum status (*keeps_job)(void *context, uint64_t job_id, bool *ret_keeps, struct error *error);
     bool (*keeps_file)(void *context, const char *name);
     uint64_t ret_removed;
+    uint64_t ret_bytes; /* of the files that were removed */
 };
 NODISCARD enum status job_files_sweep(const char *dir, struct job_files_sweep *sweep, struct error *error);
 

@@ -230,8 +230,8 @@ static enum status start_reactors(struct server *server, struct error *error)
     return status;
 }
 
-/* sluicectl cancelled a job over the control socket. */
-static void job_cancelled(void *context, uint64_t job_id)
+/* sluicectl cancelled or expired a job over the control socket. */
+static void job_ended(void *context, uint64_t job_id)
 {
     const struct service *service = context;
     exports_cancel(service->exports, job_id);
@@ -265,7 +265,7 @@ static enum status start(struct server *server, struct error *error)
         status = exports_open(service, &options, &service->exports, error);
     }
     if (status == STATUS_OK) {
-        struct control_hooks hooks = {.job_cancelled = job_cancelled, .context = service};
+        struct control_hooks hooks = {.job_ended = job_ended, .context = service};
         status = control_server_start(service->store, service->writer, &hooks, &server->control, error);
     }
     if (status == STATUS_OK)

@@ -6,7 +6,7 @@
 #include "storage/accounts.h"
 #include "storage/attribution.h"
 #include "storage/frame.h"
-#include "storage/jobs.h"
+#include "storage/jobs_expire.h"
 #include "storage/resources.h"
 
 #include <errno.h>
@@ -146,8 +146,30 @@ static enum status execute_job_cancel(struct control_call *call, struct error *e
     job_change_init(&change, JOB_CHANGE_DELETE, id);
     change.request.urgent = true;
     enum status status = writer_call(call->writer, &change.request, error);
-    if (status == STATUS_OK && call->hooks && call->hooks->job_cancelled)
-        call->hooks->job_cancelled(call->hooks->context, id);
+    if (status == STATUS_OK && call->hooks && call->hooks->job_ended)
+        call->hooks->job_ended(call->hooks->context, id);
+    return status;
+}
+
+static void append_expired(void *context, uint64_t id, enum job_state state, uint64_t bytes)
+{
+    struct control_call *call = context;
+    buffer_append_u64(call->reply, id);
+    buffer_append_u8(call->reply, (uint8_t)state);
+    buffer_append_u64(call->reply, bytes);
+    if (state == JOB_STATE_EXPIRED && call->hooks && call->hooks->job_ended)
+        call->hooks->job_ended(call->hooks->context, id);
+}
+
+static enum status execute_jobs_expire(struct control_call *call, struct error *error)
+{
+    size_t at = call->reply->size;
+    uint64_t unreadable = 0;
+    if (!reader_done(&call->payload))
+        return malformed(error);
+    buffer_append_u64(call->reply, 0);
+    enum status status = jobs_expire(call->writer, append_expired, call, &unreadable, error);
+    store_u64_le(call->reply->data + at, unreadable);
     return status;
 }
 
@@ -163,6 +185,7 @@ enum status control_execute(struct writer *writer, const struct control_hooks *h
         [CONTROL_COMMAND_CREDENTIAL_REVOKE] = execute_credential_revoke,
         [CONTROL_COMMAND_ROSTER] = execute_roster,
         [CONTROL_COMMAND_JOB_CANCEL] = execute_job_cancel,
+        [CONTROL_COMMAND_JOBS_EXPIRE] = execute_jobs_expire,
     };
     if (command >= CONTROL_COMMAND_COUNT)
         return error_set(error, STATUS_UNSUPPORTED,

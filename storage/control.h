@@ -29,13 +29,16 @@ enum control_command {
     CONTROL_COMMAND_CREDENTIAL_CREATE, /* sized ACO id, sized client id, salt, hash -> nothing */
     CONTROL_COMMAND_CREDENTIAL_REVOKE, /* sized client id -> nothing */
     CONTROL_COMMAND_ROSTER, /* sized ACO id, sized name, i64 at, MBIs -> u64 total, joined, left, unknown */
-    CONTROL_COMMAND_JOB_CANCEL, /* u64 id -> nothing */
+    CONTROL_COMMAND_JOB_CANCEL,  /* u64 id -> nothing */
+    CONTROL_COMMAND_JOBS_EXPIRE, /* nothing -> u64 unreadable, then each change: u64 id, u8 state, u64 bytes
+                                  */
     CONTROL_COMMAND_COUNT
 };
 
 /* What the process that executes wants to hear of. */
 struct control_hooks {
-    void (*job_cancelled)(void *context, uint64_t job_id); /* may be NULL */
+    /* The job's files are needed no more: it was cancelled, or has expired. May be NULL. */
+    void (*job_ended)(void *context, uint64_t job_id);
     void *context;
 };
 

@@ -30,7 +30,7 @@ bool job_state_is_active(enum job_state state)
     return state == JOB_STATE_PENDING || state == JOB_STATE_IN_PROGRESS;
 }
 
-static bool job_state_has_files(enum job_state state)
+bool job_state_has_files(enum job_state state)
 {
     return job_state_is_active(state) || state == JOB_STATE_COMPLETED || state == JOB_STATE_ARCHIVED;
 }
@@ -74,21 +74,28 @@ static int compare_ids(const void *a, const void *b)
     return (first > second) - (first < second);
 }
 
-enum status job_each(struct engine_txn *txn, uint32_t aco, size_t limit, job_handler *handler, void *context,
-                     struct error *error)
+enum status job_list_ids(struct engine_txn *txn, uint32_t aco, struct buffer *ret_ids, struct error *error)
 {
-    struct buffer ids = BUFFER_INIT;
     struct key prefix;
     key_init(&prefix);
     if (aco)
         key_u32(&prefix, aco);
-    enum status damage = engine_each(txn, TABLE_JOB_BY_ACO, key_slice(&prefix), collect_job, &ids, error);
+    enum status status = engine_each(txn, TABLE_JOB_BY_ACO, key_slice(&prefix), collect_job, ret_ids, error);
+    size_t count = ret_ids->size / sizeof(uint64_t);
+    if (!aco && count)
+        qsort(ret_ids->data, count, sizeof(uint64_t), compare_ids);
+    return status;
+}
+
+enum status job_each(struct engine_txn *txn, uint32_t aco, size_t limit, job_handler *handler, void *context,
+                     struct error *error)
+{
+    struct buffer ids = BUFFER_INIT;
+    enum status damage = job_list_ids(txn, aco, &ids, error);
     enum status status = STATUS_OK;
     if (damage != STATUS_OK && damage != STATUS_CORRUPT)
         status = damage;
     size_t count = ids.size / sizeof(uint64_t);
-    if (!aco && count)
-        qsort(ids.data, count, sizeof(uint64_t), compare_ids);
     for (size_t given = 0; status == STATUS_OK && count && (limit == 0 || given < limit);) {
         uint64_t id;
         struct job job;

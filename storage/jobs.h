@@ -38,6 +38,7 @@ enum job_state {
 };
 const char *job_state_name(enum job_state state); /* "In Progress" */
 bool job_state_is_active(enum job_state state);
+bool job_state_has_files(enum job_state state); /* until Expired, Failed or Cancelled */
 
 enum job_set {                   /* whose resources a file holds */
                JOB_SET_ALL,      /* every beneficiary, same lower bound */
@@ -84,8 +85,13 @@ struct job {
 
 /* Fills ret_job; slices and files live in `arena`. STATUS_NOT_FOUND. */
 struct arena;
+struct buffer;
 NODISCARD enum status job_get(struct engine_txn *txn, uint64_t id, struct arena *arena, struct job *ret_job,
                               struct error *error);
+/* Appends the ids (uint64_t) of an ACO's jobs (0: of all), oldest first; damage as in engine_each. For walks
+ * that read each job in a step of their own (read_steps.h). */
+NODISCARD enum status job_list_ids(struct engine_txn *txn, uint32_t aco, struct buffer *ret_ids,
+                                   struct error *error);
 typedef enum status job_handler(void *context, const struct job *job, struct error *error);
 /* Of one ACO (0: all), newest first, at most `limit` (0: all); without their files, of which there may be
  * many. Damage as in engine_each. `job` lives as long as the call. */

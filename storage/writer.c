@@ -218,6 +218,11 @@ enum status writer_start(struct store *store, struct writer **ret_writer, struct
     return STATUS_OK;
 }
 
+struct store *writer_store(struct writer *writer)
+{
+    return writer->store;
+}
+
 void writer_stop(struct writer *writer)
 {
     if (!writer)

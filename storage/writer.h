@@ -37,6 +37,7 @@ struct writer;
 
 /* Starts the thread. The store was opened with STORE_ACCESS_WRITE. */
 NODISCARD enum status writer_start(struct store *store, struct writer **ret_writer, struct error *error);
+struct store *writer_store(struct writer *writer);
 /* Applies everything that waits, then joins. */
 void writer_stop(struct writer *writer);
 

@@ -36,8 +36,8 @@ class SluicectlTest(unittest.TestCase):
     # ---- words
 
     def test_a_command_that_is_not_there_is_named_whole(self):
-        for words, text in [(["frob"], "no such command: frob"), (["jobs", "expire"], "no such command: jobs expire"),
-                            (["dump"], "no such command: dump"), (["aco"], "aco is half a command")]:
+        for words, text in [(["frob"], "no such command: frob"), (["jobs", "frob"], "no such command: jobs frob"),
+                            (["dumps"], "no such command: dumps"), (["aco"], "aco is half a command")]:
             done = self.ctl(*words, status=2)
             self.assertIn(text, done.stderr)
             self.assertIn("Try: sluicectl --help", done.stderr)

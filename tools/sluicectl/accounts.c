@@ -57,7 +57,7 @@ static enum status list_aco(void *context, const struct aco *aco, struct error *
 
 static enum status fill_acos(struct listing *listing, struct error *error)
 {
-    return aco_each(listing->txn, list_aco, listing, error);
+    return aco_each(listing->steps.txn, list_aco, listing, error);
 }
 
 int command_aco_list(const struct invocation *invocation)
@@ -152,7 +152,7 @@ static enum status list_credential(void *context, const struct credential *crede
 {
     struct listing *listing = context;
     struct aco aco;
-    enum status status = aco_get(listing->txn, credential->aco, &aco, error);
+    enum status status = aco_get(listing->steps.txn, credential->aco, &aco, error);
     if (status != STATUS_OK)
         return status;
     listing_row_begin(listing);
@@ -169,9 +169,11 @@ static enum status fill_credentials(struct listing *listing, struct error *error
     struct aco aco = {.number = 0};
     enum status status = STATUS_OK;
     if (listing->invocation->argument_count)
-        status = aco_find(listing->txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
-    return status == STATUS_OK ? credential_each(listing->txn, aco.number, list_credential, listing, error)
-                               : status;
+        status =
+            aco_find(listing->steps.txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
+    return status == STATUS_OK
+               ? credential_each(listing->steps.txn, aco.number, list_credential, listing, error)
+               : status;
 }
 
 int command_credentials_list(const struct invocation *invocation)

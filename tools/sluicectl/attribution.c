@@ -239,9 +239,9 @@ static enum status fill_members(struct listing *listing, struct error *error)
     struct member_walk walk = {listing, INTERVAL_OPEN_US};
     CHECK(option_at(listing->invocation, &walk.at_us));
     enum status status =
-        aco_find(listing->txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
+        aco_find(listing->steps.txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
     return status == STATUS_OK
-               ? attribution_each(listing->txn, aco.number, walk.at_us, list_member, &walk, error)
+               ? attribution_each(listing->steps.txn, aco.number, walk.at_us, list_member, &walk, error)
                : status;
 }
 
@@ -277,16 +277,16 @@ static enum status list_roster(void *context, const struct roster *roster, struc
 static enum status list_rosters_of(void *context, const struct aco *aco, struct error *error)
 {
     struct roster_walk walk = {context, aco->id};
-    return roster_each(walk.listing->txn, aco->number, list_roster, &walk, error);
+    return roster_each(walk.listing->steps.txn, aco->number, list_roster, &walk, error);
 }
 
 static enum status fill_rosters(struct listing *listing, struct error *error)
 {
     if (listing->invocation->argument_count == 0)
-        return aco_each(listing->txn, list_rosters_of, listing, error);
+        return aco_each(listing->steps.txn, list_rosters_of, listing, error);
     struct aco aco;
     enum status status =
-        aco_find(listing->txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
+        aco_find(listing->steps.txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
     return status == STATUS_OK ? list_rosters_of(listing, &aco, error) : status;
 }
 

@@ -26,6 +26,8 @@ enum option_id {
     OPTION_STRICT,
     OPTION_AT,
     OPTION_STATE,
+    OPTION_TYPE,
+    OPTION_SINCE,
     OPTION_COUNT
 };
 
@@ -79,8 +81,10 @@ int command_attribution_status(const struct invocation *invocation);
 int command_jobs_list(const struct invocation *invocation);
 int command_jobs_show(const struct invocation *invocation);
 int command_jobs_cancel(const struct invocation *invocation);
+int command_jobs_expire(const struct invocation *invocation);
 int command_stat(const struct invocation *invocation);
 int command_get(const struct invocation *invocation);
+int command_dump(const struct invocation *invocation);
 int command_verify(const struct invocation *invocation);
 int command_config_show(const struct invocation *invocation);
 int command_config_check(const struct invocation *invocation);

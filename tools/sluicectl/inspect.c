@@ -29,7 +29,7 @@ static enum status list_aco_statistics(void *context, const struct aco *aco, str
 {
     struct listing *listing = context;
     struct statistics statistics;
-    enum status status = statistics_read(listing->txn, aco->number, &statistics, error);
+    enum status status = statistics_read(listing->steps.txn, aco->number, &statistics, error);
     if (status == STATUS_OK)
         list_statistics(listing, aco->id, &statistics);
     return status;
@@ -68,9 +68,9 @@ static enum status fill_statistics(struct listing *listing, struct error *error)
 {
     struct statistics statistics;
     listing_rows_begin(listing, "types");
-    enum status status = aco_each(listing->txn, list_aco_statistics, listing, error);
+    enum status status = aco_each(listing->steps.txn, list_aco_statistics, listing, error);
     if (status == STATUS_OK)
-        status = statistics_read(listing->txn, 0, &statistics, error);
+        status = statistics_read(listing->steps.txn, 0, &statistics, error);
     if (status != STATUS_OK)
         return status;
     list_statistics(listing, "all", &statistics);

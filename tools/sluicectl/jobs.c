@@ -1,6 +1,10 @@
 #include "storage/jobs.h"
 #include "codec/base/arena.h"
+#include "codec/base/reader.h"
+#include "server/job_files.h"
+#include "server/job_sweep.h"
 #include "storage/accounts.h"
+#include "tools/common/progress.h"
 #include "tools/sluicectl/listing.h"
 
 #include <errno.h>
@@ -18,29 +22,17 @@ static enum status parse_job_id(const char *text, uint64_t *ret_id, struct error
     return STATUS_OK;
 }
 
-static enum status list_job(void *context, const struct job *job, struct error *error)
+static void list_job(struct listing *listing, const struct job *job, const char *aco)
 {
-    struct listing *listing = context;
-    const char *state = listing->invocation->options[OPTION_STATE];
-    struct arena arena = ARENA_INIT;
-    struct aco aco;
-    struct job whole; /* with its files */
-    if (state && strcasecmp(state, job_state_name(job->state)) != 0)
-        return STATUS_OK;
-    enum status status = aco_get(listing->txn, job->aco, &aco, error);
-    if (status == STATUS_OK)
-        status = job_get(listing->txn, job->id, &arena, &whole, error);
-    if (status != STATUS_OK)
-        goto done;
     uint64_t count = 0, raw_bytes = 0, files = 0;
-    for (size_t i = 0; i < whole.file_count; i++) {
-        count += whole.files[i].count;
-        raw_bytes += whole.files[i].raw_bytes;
-        files += whole.files[i].count != 0;
+    for (size_t i = 0; i < job->file_count; i++) {
+        count += job->files[i].count;
+        raw_bytes += job->files[i].raw_bytes;
+        files += job->files[i].count != 0;
     }
     listing_row_begin(listing);
     listing_number(listing, "id", job->id);
-    listing_text(listing, "aco", aco.id);
+    listing_text(listing, "aco", aco);
     listing_text(listing, "endpoint", job->endpoint);
     listing_text(listing, "state", job_state_name(job->state));
     listing_instant(listing, "transactionTime", job->transaction_time_us);
@@ -49,17 +41,45 @@ static enum status list_job(void *context, const struct job *job, struct error *
     listing_number(listing, "resources", count);
     listing_bytes(listing, "bytes", raw_bytes);
     listing_row_end(listing);
-done:
+}
+
+/* One job, within a step. */
+static enum status read_and_list_job(struct listing *listing, uint64_t id, struct error *error)
+{
+    const char *state = listing->invocation->options[OPTION_STATE];
+    struct arena arena = ARENA_INIT;
+    struct aco aco;
+    struct job job;
+    enum status status = read_steps_begin(&listing->steps, error);
+    if (status == STATUS_OK)
+        status = job_get(listing->steps.txn, id, &arena, &job, error);
+    if (status == STATUS_OK && (!state || strcasecmp(state, job_state_name(job.state)) == 0)) {
+        status = aco_get(listing->steps.txn, job.aco, &aco, error);
+        if (status == STATUS_OK)
+            list_job(listing, &job, aco.id);
+    }
     arena_release(&arena);
+    read_steps_rest(&listing->steps);
     return status;
 }
 
 static enum status fill_jobs(struct listing *listing, struct error *error)
 {
     struct aco aco = {.number = 0};
-    const char *id = listing->invocation->options[OPTION_ACO];
-    enum status status = id ? aco_find(listing->txn, slice_from_text(id), &aco, error) : STATUS_OK;
-    return status == STATUS_OK ? job_each(listing->txn, aco.number, 0, list_job, listing, error) : status;
+    struct buffer ids = BUFFER_INIT;
+    const char *aco_id = listing->invocation->options[OPTION_ACO];
+    enum status status =
+        aco_id ? aco_find(listing->steps.txn, slice_from_text(aco_id), &aco, error) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = job_list_ids(listing->steps.txn, aco.number, &ids, error);
+    for (size_t at = ids.size; status == STATUS_OK && at > 0;) {
+        uint64_t id;
+        at -= sizeof id;
+        memcpy(&id, ids.data + at, sizeof id);
+        status = read_and_list_job(listing, id, error);
+    }
+    buffer_release(&ids);
+    return status;
 }
 
 static bool is_job_state(const char *text)
@@ -137,9 +157,9 @@ static enum status fill_job(struct listing *listing, struct error *error)
     struct aco aco;
     enum status status = parse_job_id(listing->invocation->arguments[0], &id, error);
     if (status == STATUS_OK)
-        status = job_get(listing->txn, id, &arena, &job, error);
+        status = job_get(listing->steps.txn, id, &arena, &job, error);
     if (status == STATUS_OK)
-        status = aco_get(listing->txn, job.aco, &aco, error);
+        status = aco_get(listing->steps.txn, job.aco, &aco, error);
     if (status != STATUS_OK)
         goto done;
     show_job(listing, &job, aco.id);
@@ -190,4 +210,87 @@ int command_jobs_cancel(const struct invocation *invocation)
     if (status == STATUS_CONFLICT)
         return complain_text("job %llu: has expired", (unsigned long long)id);
     return status == STATUS_OK ? EXIT_DONE : complain(&error);
+}
+
+/* ---- expire ---- */
+
+struct expired {
+    struct buffer reply; /* of CONTROL_COMMAND_JOBS_EXPIRE */
+    struct job_sweep_counts swept;
+    uint64_t unreadable; /* jobs whose records are damaged */
+    bool is_remote;
+};
+
+static void show_unreadable(void *context, uint64_t job_id, const struct error *error)
+{
+    (void)context;
+    fprintf(stderr, "job %llu: cannot be read, its files are left alone: %s\n", (unsigned long long)job_id,
+            error->text);
+}
+
+/* Beside a server the server removes files; without one nobody else does. */
+static enum status expire(struct link *link, struct expired *expired, struct error *error)
+{
+    struct store *store = link_store(link);
+    enum status status =
+        link_call(link, CONTROL_COMMAND_JOBS_EXPIRE, (struct slice){0}, &expired->reply, error);
+    expired->is_remote = link_is_remote(link);
+    if (status == STATUS_OK && !expired->is_remote)
+        status = job_files_prepare(store_dir(store), error);
+    if (status == STATUS_OK && !expired->is_remote)
+        status = job_sweep(store, show_unreadable, NULL, &expired->swept, error);
+    return status;
+}
+
+static enum status fill_expired(struct listing *listing, struct error *error)
+{
+    struct expired *expired = listing->context;
+    struct reader reader = reader_make(buffer_slice(&expired->reply));
+    uint64_t freed = 0, jobs = 0;
+    expired->unreadable = reader_u64(&reader);
+    listing_rows_begin(listing, "jobs");
+    for (; reader_left(&reader) && !reader.failed; jobs++) {
+        uint64_t id = reader_u64(&reader);
+        unsigned state = reader_u8(&reader);
+        uint64_t bytes = reader_u64(&reader);
+        if (state >= JOB_STATE_COUNT)
+            break;
+        freed += state == JOB_STATE_EXPIRED ? bytes : 0;
+        listing_row_begin(listing);
+        listing_number(listing, "id", id);
+        listing_text(listing, "state", job_state_name((enum job_state)state));
+        listing_bytes(listing, "bytes", bytes);
+        listing_row_end(listing);
+    }
+    listing_rows_end(listing);
+    if (!reader_done(&reader))
+        return error_set(error, STATUS_INTERNAL, "the answer is malformed: tool and server do not match");
+    freed = expired->is_remote ? freed : expired->swept.bytes;
+    json_member_number(listing->json, "freedBytes", (int64_t)freed);
+    char text[32];
+    bytes_text(freed, text);
+    if (!jobs)
+        listing_line(listing, "no job is due");
+    if (jobs || freed)
+        listing_line(listing, "%s of files %s removed", text, expired->is_remote ? "are being" : "were");
+    return STATUS_OK;
+}
+
+int command_jobs_expire(const struct invocation *invocation)
+{
+    static const char *const titles[] = {">job", "is now", ">files"};
+    struct expired expired = {.reply = BUFFER_INIT};
+    struct error error;
+    struct link *link = open_link(invocation);
+    if (!link)
+        return EXIT_FAILED;
+    enum status status = expire(link, &expired, &error);
+    link_close(link);
+    int exit_status =
+        status == STATUS_OK ? listing_show(invocation, titles, 3, fill_expired, &expired) : complain(&error);
+    if (exit_status == EXIT_DONE && expired.unreadable)
+        exit_status = complain_text("%llu jobs cannot be read; sluicectl verify tells more",
+                                    (unsigned long long)expired.unreadable);
+    buffer_release(&expired.reply);
+    return exit_status;
 }

@@ -104,6 +104,30 @@ static enum status fill_object(struct listing *listing, listing_fill *fill, stru
     return status;
 }
 
+/* Prints what `fill` adds; nothing if it fails. */
+static enum status fill_and_print(struct listing *listing, const char *const *titles, size_t columns,
+                                  bool is_object, listing_fill *fill, struct error *error)
+{
+    text_table_init(&listing->table, titles, columns);
+    listing->json = json_writer_new(&listing->json_text);
+    enum status status = is_object ? fill_object(listing, fill, error) : fill_array(listing, fill, error);
+    if (listing->store) /* nobody waits for a terminal within a step */
+        read_steps_end(&listing->steps);
+    if (status == STATUS_OK) {
+        json_writer_finish(listing->json);
+        if (wants_json(listing->invocation))
+            print_json(&listing->json_text);
+        else
+            listing_print(listing);
+    }
+    json_writer_free(listing->json);
+    buffer_release(&listing->json_text);
+    buffer_release(&listing->above);
+    buffer_release(&listing->below);
+    text_table_release(&listing->table);
+    return status;
+}
+
 static int run(const struct invocation *invocation, const char *const *titles, size_t columns, bool is_object,
                listing_fill *fill)
 {
@@ -111,25 +135,10 @@ static int run(const struct invocation *invocation, const char *const *titles, s
     if (!listing.store)
         return EXIT_FAILED;
     struct error error;
-    text_table_init(&listing.table, titles, columns);
-    listing.json = json_writer_new(&listing.json_text);
-    enum status status = engine_begin_read(store_engine(listing.store), &listing.txn, &error);
-    if (status == STATUS_OK) {
-        status = is_object ? fill_object(&listing, fill, &error) : fill_array(&listing, fill, &error);
-        engine_end(listing.txn);
-    }
-    if (status == STATUS_OK) {
-        json_writer_finish(listing.json);
-        if (wants_json(invocation))
-            print_json(&listing.json_text);
-        else
-            listing_print(&listing);
-    }
-    json_writer_free(listing.json);
-    buffer_release(&listing.json_text);
-    buffer_release(&listing.above);
-    buffer_release(&listing.below);
-    text_table_release(&listing.table);
+    read_steps_init(&listing.steps, store_engine(listing.store));
+    enum status status = read_steps_begin(&listing.steps, &error);
+    if (status == STATUS_OK)
+        status = fill_and_print(&listing, titles, columns, is_object, fill, &error);
     store_close(listing.store);
     return status == STATUS_OK ? EXIT_DONE : complain(&error);
 }
@@ -144,4 +153,13 @@ int listing_run_object(const struct invocation *invocation, const char *const *t
                        listing_fill *fill)
 {
     return run(invocation, titles, columns, true, fill);
+}
+
+int listing_show(const struct invocation *invocation, const char *const *titles, size_t columns,
+                 listing_fill *fill, void *context)
+{
+    struct listing listing = {.invocation = invocation, .context = context};
+    struct error error;
+    enum status status = fill_and_print(&listing, titles, columns, true, fill, &error);
+    return status == STATUS_OK ? EXIT_DONE : complain(&error);
 }

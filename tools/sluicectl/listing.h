@@ -4,13 +4,15 @@
 #ifndef TOOLS_SLUICECTL_LISTING_H
 #define TOOLS_SLUICECTL_LISTING_H
 
+#include "storage/read_steps.h"
 #include "tools/common/table.h"
 #include "tools/sluicectl/command.h"
 
 struct listing {
     const struct invocation *invocation;
+    void *context; /* of listing_show */
     struct store *store;
-    struct engine_txn *txn; /* one snapshot, for all rows */
+    struct read_steps steps; /* open at the begin: short listings read in this one step */
     struct text_table table;
     struct buffer json_text;
     struct json_writer *json;
@@ -34,12 +36,15 @@ void listing_rows_end(struct listing *listing);
 /* A line above the table, or below it once the rows have ended. */
 void listing_line(struct listing *listing, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Opens store and snapshot, lets `fill` add the rows, prints them (nothing if it fails). The exit status. */
+/* Opens the store, lets `fill` add the rows, prints them (nothing if it fails). The exit status. */
 typedef enum status listing_fill(struct listing *listing, struct error *error);
 int listing_run(const struct invocation *invocation, const char *const *titles, size_t columns,
                 listing_fill *fill);
 /* As listing_run, with an object around the rows in JSON. */
 int listing_run_object(const struct invocation *invocation, const char *const *titles, size_t columns,
                        listing_fill *fill);
+/* As listing_run_object, of what is known already: there is no store. */
+int listing_show(const struct invocation *invocation, const char *const *titles, size_t columns,
+                 listing_fill *fill, void *context);
 
 #endif

@@ -289,7 +289,7 @@ static void the_server_hears_of_cancelled_jobs(void **state)
     (void)state;
     struct load_fixture f;
     uint64_t cancelled = 0;
-    struct control_hooks hooks = {.job_cancelled = note_cancelled, .context = &cancelled};
+    struct control_hooks hooks = {.job_ended = note_cancelled, .context = &cancelled};
     struct buffer payload = BUFFER_INIT, reply = BUFFER_INIT;
     struct error error;
     load_fixture_open(&f);
