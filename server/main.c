@@ -9,6 +9,7 @@
 #include "server/exports.h"
 #include "server/limiter.h"
 #include "server/log.h"
+#include "server/mover.h"
 #include "server/reactor.h"
 #include "server/router.h"
 #include "server/service.h"
@@ -70,6 +71,7 @@ struct server {
     struct tls_context **old_tls; /* connections may still use them until the reactors stop */
     size_t old_tls_count;
     struct control_server *control;
+    struct mover *mover;
     struct reactors *reactors;
 };
 
@@ -269,6 +271,8 @@ static enum status start(struct server *server, struct error *error)
         status = control_server_start(service->store, service->writer, &hooks, &server->control, error);
     }
     if (status == STATUS_OK)
+        status = mover_open(service, &server->mover, error);
+    if (status == STATUS_OK)
         status = start_reactors(server, error);
     return status;
 }
@@ -283,6 +287,7 @@ static void stop(struct server *server)
         reactors_stop(server->reactors);
     }
     control_server_stop(server->control);
+    mover_close(server->mover);
     exports_close(service->exports);
     tokens_close(service->tokens);
     writer_stop(service->writer);

@@ -4,6 +4,7 @@
 #include "codec/base/check.h"
 #include "codec/base/reader.h"
 #include "storage/accounts.h"
+#include "storage/homes.h"
 
 #define BENEFICIARY_KIND    'B'
 #define BENEFICIARY_VERSION 1
@@ -73,7 +74,17 @@ enum status beneficiary_put(struct store_write *write, struct slice id, const st
     enum status status =
         engine_put(write->txn, TABLE_BENEFICIARY, key_slice(&key), buffer_slice(&value), error);
     buffer_release(&value);
+    if (status == STATUS_OK && beneficiary_is_to_move(beneficiary))
+        status = homes_note(write, id, error);
     return status;
+}
+
+bool beneficiary_is_to_move(const struct beneficiary *beneficiary)
+{
+    bool is_at_home = beneficiary->aco_count == 0; /* nobody would gain anything */
+    for (size_t i = 0; i < beneficiary->aco_count; i++)
+        is_at_home |= beneficiary->acos[i] == beneficiary->home;
+    return !is_at_home;
 }
 
 enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,

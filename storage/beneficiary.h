@@ -29,8 +29,11 @@ void beneficiary_init(struct beneficiary *beneficiary);
 /* STATUS_NOT_FOUND if nothing of it was ever imported. */
 NODISCARD enum status beneficiary_get(struct engine_txn *txn, struct slice id,
                                       struct beneficiary *ret_beneficiary, struct error *error);
+/* Notes in the same request if its home has to change (homes.h). */
 NODISCARD enum status beneficiary_put(struct store_write *write, struct slice id,
                                       const struct beneficiary *beneficiary, struct error *error);
+/* Some ACO may export it, and its home is none of these. */
+bool beneficiary_is_to_move(const struct beneficiary *beneficiary);
 /* The latest transactionTime given to an ACO that reads this beneficiary, or read it then; INT64_MIN if none
  * was. */
 NODISCARD enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,

@@ -6,6 +6,7 @@
 #include "storage/accounts.h"
 #include "storage/attribution.h"
 #include "storage/frame.h"
+#include "storage/homes.h"
 #include "storage/jobs_expire.h"
 #include "storage/resources.h"
 
@@ -173,6 +174,30 @@ static enum status execute_jobs_expire(struct control_call *call, struct error *
     return status;
 }
 
+static enum status execute_homes_step(struct control_call *call, struct error *error)
+{
+    struct homes_step step;
+    struct homes_position from = {.size = 0};
+    struct slice position = reader_sized(&call->payload);
+    uint64_t bytes_max = reader_u64(&call->payload);
+    if (!reader_done(&call->payload) || position.size > sizeof from.id ||
+        bytes_max > WRITER_GROUP_BYTES_MAX || (position.size && memchr(position.data, 0, position.size)))
+        return malformed(error);
+    if (position.size)
+        memcpy(from.id, position.data, position.size);
+    from.size = position.size;
+    homes_step_init(&step, &from);
+    step.bytes_max = bytes_max;
+    enum status status = writer_call(call->writer, &step.request, error);
+    if (status == STATUS_OK) {
+        buffer_append_u64(call->reply, step.ret_moved);
+        buffer_append_u64(call->reply, step.ret_bytes);
+        buffer_append_u8(call->reply, step.ret_done);
+        buffer_append_sized(call->reply, slice_make(step.ret_next.id, step.ret_next.size));
+    }
+    return status;
+}
+
 enum status control_execute(struct writer *writer, const struct control_hooks *hooks, uint32_t command,
                             struct slice payload, struct buffer *reply, struct error *error)
 {
@@ -186,6 +211,7 @@ enum status control_execute(struct writer *writer, const struct control_hooks *h
         [CONTROL_COMMAND_ROSTER] = execute_roster,
         [CONTROL_COMMAND_JOB_CANCEL] = execute_job_cancel,
         [CONTROL_COMMAND_JOBS_EXPIRE] = execute_jobs_expire,
+        [CONTROL_COMMAND_HOMES_STEP] = execute_homes_step,
     };
     if (command >= CONTROL_COMMAND_COUNT)
         return error_set(error, STATUS_UNSUPPORTED,

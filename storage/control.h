@@ -32,6 +32,8 @@ enum control_command {
     CONTROL_COMMAND_JOB_CANCEL,  /* u64 id -> nothing */
     CONTROL_COMMAND_JOBS_EXPIRE, /* nothing -> u64 unreadable, then each change: u64 id, u8 state, u64 bytes
                                   */
+    CONTROL_COMMAND_HOMES_STEP,  /* sized position, u64 bytes -> u64 moved, u64 bytes, u8 done, sized position
+                                  */
     CONTROL_COMMAND_COUNT
 };
 

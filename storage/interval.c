@@ -119,6 +119,26 @@ void interval_row_end(struct interval_row *row, int64_t end_us, uint64_t sequenc
         row->items[row->count++] = closed;
 }
 
+void interval_row_move(struct interval_row *row, uint64_t sequence, uint32_t home)
+{
+    struct interval *open = interval_row_open_one(row);
+    CHECK(open && row->count < INTERVALS_MAX + 2);
+    struct interval moved = *open;
+    open->death = sequence;
+    moved.birth = sequence;
+    moved.home = home;
+    row->items[row->count++] = moved;
+}
+
+bool interval_row_may_move(const struct interval_row *row, uint64_t oldest_sequence)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < row->count; i++)
+        kept += row->items[i].death == SEQUENCE_NEVER || row->items[i].death > oldest_sequence;
+    return kept + (oldest_sequence != UINT64_MAX) <=
+           INTERVALS_MAX; /* without a job nobody needs the old one */
+}
+
 bool interval_is_visible(const struct interval *interval, uint64_t sequence)
 {
     return interval->birth <= sequence && (interval->death == SEQUENCE_NEVER || interval->death > sequence);

@@ -33,6 +33,11 @@ void interval_row_begin(struct interval_row *row, int64_t start_us, uint64_t seq
 /* There must be an open one (CHECK). An interval that would be empty leaves no history. */
 void interval_row_end(struct interval_row *row, int64_t end_us, uint64_t sequence);
 
+/* There must be an open one (CHECK). The same interval, under another home from this sequence on. */
+void interval_row_move(struct interval_row *row, uint64_t sequence, uint32_t home);
+/* True if it can be moved and stored without the loss of a version that is needed. */
+bool interval_row_may_move(const struct interval_row *row, uint64_t oldest_sequence);
+
 /* As seen at a sequence. */
 bool interval_is_visible(const struct interval *interval, uint64_t sequence);
 const struct interval *interval_row_open_at(const struct interval_row *row, uint64_t sequence);

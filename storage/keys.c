@@ -16,6 +16,7 @@ const char *const table_names[TABLE_COUNT] = {
     [TABLE_EXPORTABLE] = "exportable",
     [TABLE_ROSTER] = "roster",
     [TABLE_DEAD] = "dead",
+    [TABLE_MOVE] = "move",
     [TABLE_JOB] = "job",
     [TABLE_JOB_FILE] = "job_file",
     [TABLE_JOB_BY_ACO] = "job_by_aco",
@@ -154,6 +155,14 @@ void key_aco_beneficiary(struct key *key, uint32_t aco, struct slice beneficiary
 {
     key_init(key);
     key_u32(key, aco);
+    key_id(key, beneficiary);
+}
+
+void key_dead_home(struct key *key, uint64_t left, uint32_t home, struct slice beneficiary)
+{
+    key_of_u64(key, left);
+    key_u8(key, DEAD_HOME);
+    key_u32(key, home);
     key_id(key, beneficiary);
 }
 

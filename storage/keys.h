@@ -27,7 +27,9 @@ enum table {
     TABLE_ATTRIBUTION, /* (ACO, MBI)                                    -> intervals */
     TABLE_EXPORTABLE,  /* (ACO, beneficiary)                            -> intervals with home */
     TABLE_ROSTER,      /* (ACO, instant, file name)                     -> what it changed */
-    TABLE_DEAD,        /* (death, type, segment key)                    -> nothing */
+    TABLE_DEAD,        /* (death, type, segment key)                    -> nothing
+                          (death, DEAD_HOME, home, beneficiary)         -> nothing */
+    TABLE_MOVE,        /* (beneficiary) whose home is to change         -> what is copied already */
     TABLE_JOB,         /* (job id)                                      -> job */
     TABLE_JOB_FILE,    /* (job id)                                      -> plan: the files
                           (job id, file)                                -> what became of it */
@@ -42,6 +44,9 @@ enum table {
 
 /* Names of the tables by number, for engine_open and messages. */
 extern const char *const table_names[TABLE_COUNT];
+
+/* In TABLE_DEAD in the place of a type: a beneficiary left this home as a whole. */
+#define DEAD_HOME 255
 
 #define KEY_SIZE_MAX 200
 
@@ -81,6 +86,7 @@ struct segment_name { /* a segment within its beneficiary and type */
 void key_segment(struct key *key, uint32_t home, struct slice beneficiary, const struct segment_name *name);
 void key_segment_prefix(struct key *key, uint32_t home, struct slice beneficiary);
 void key_aco_beneficiary(struct key *key, uint32_t aco, struct slice beneficiary); /* summary, exportable */
+void key_dead_home(struct key *key, uint64_t left, uint32_t home, struct slice beneficiary);
 void key_of_u32(struct key *key, uint32_t value);
 void key_of_u64(struct key *key, uint64_t value);
 void key_of_id(struct key *key, struct slice id);

@@ -4,6 +4,7 @@
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
 #include "codec/base/reader.h"
+#include "storage/homes.h"
 #include "storage/jobs.h"
 
 /* A segment's value in the store: what the store knows of it, then the segment's own bytes. */
@@ -12,7 +13,7 @@
 #define RECORD_HEADER_SIZE 16 /* u8 kind, u8 version, u16 0, u32 0, u64 death */
 
 #define SUMMARY_KIND    'U'
-#define SUMMARY_VERSION 1
+#define SUMMARY_VERSION 2
 
 static enum table segment_table_of(enum resource_type type)
 {
@@ -60,6 +61,7 @@ enum status summary_parse(struct slice value, struct summary *ret_summary, struc
         ret_summary->of[i].raw_bytes = reader_u64(&reader);
         ret_summary->of[i].stored_bytes = reader_u64(&reader);
     }
+    ret_summary->left = reader_u64(&reader);
     if (!reader_done(&reader))
         return error_set(error, STATUS_CORRUPT, "a summary's row has a wrong size");
     return STATUS_OK;
@@ -75,8 +77,8 @@ enum status summary_get(struct engine_txn *txn, uint32_t home, struct slice bene
     return status == STATUS_OK ? summary_parse(value, ret_summary, error) : status;
 }
 
-static enum status summary_put(struct store_write *write, uint32_t home, struct slice beneficiary,
-                               const struct summary *summary, struct error *error)
+enum status summary_put(struct store_write *write, uint32_t home, struct slice beneficiary,
+                        const struct summary *summary, struct error *error)
 {
     struct buffer value = BUFFER_INIT;
     buffer_append_u8(&value, SUMMARY_KIND);
@@ -89,6 +91,7 @@ static enum status summary_put(struct store_write *write, uint32_t home, struct 
         buffer_append_u64(&value, summary->of[i].raw_bytes);
         buffer_append_u64(&value, summary->of[i].stored_bytes);
     }
+    buffer_append_u64(&value, summary->left);
     struct key key;
     key_aco_beneficiary(&key, home, beneficiary);
     enum status status = engine_put(write->txn, TABLE_SUMMARY, key_slice(&key), buffer_slice(&value), error);
@@ -546,18 +549,26 @@ enum status resource_get(struct engine_txn *txn, enum resource_type type, struct
 
 /* ---- collecting what nobody needs ---- */
 
-static enum status collect_one(struct store_write *write, struct slice dead_key, struct error *error)
+/* What one row of TABLE_DEAD names, and the row; a home may take several turns. */
+static enum status collect_one(struct store_write *write, struct slice dead_key, size_t limit,
+                               size_t *ret_deleted, struct error *error)
 {
     struct key copy;
     uint64_t death;
+    uint32_t home;
     uint8_t type;
+    struct slice id;
     CHECK(dead_key.size <= sizeof copy.bytes);
     copy.size = dead_key.size;
     memcpy(copy.bytes, dead_key.data, dead_key.size);
     struct slice segment_key = key_slice(&copy);
-    if (!key_take_u64(&segment_key, &death) || !key_take_u8(&segment_key, &type) ||
-        type >= RESOURCE_TYPE_COUNT)
+    if (!key_take_u64(&segment_key, &death) || !key_take_u8(&segment_key, &type))
         return error_set(error, STATUS_CORRUPT, "a key of table %s is malformed", table_names[TABLE_DEAD]);
+    if (type == DEAD_HOME && key_take_u32(&segment_key, &home) && key_take_id(&segment_key, &id))
+        return home_collect(write, home, id, death, limit, ret_deleted, error);
+    if (type >= RESOURCE_TYPE_COUNT)
+        return error_set(error, STATUS_CORRUPT, "a key of table %s is malformed", table_names[TABLE_DEAD]);
+    *ret_deleted = 1;
     enum status status =
         engine_delete(write->txn, segment_table_of((enum resource_type)type), segment_key, error);
     if (status == STATUS_OK || status == STATUS_NOT_FOUND)
@@ -587,8 +598,9 @@ static enum status collect_run(struct write_request *request, struct store_write
             collect->ret_more = true;
             break;
         }
-        status = collect_one(write, key, error);
-        collect->ret_deleted++;
+        size_t deleted = 0;
+        status = collect_one(write, key, collect->limit - collect->ret_deleted, &deleted, error);
+        collect->ret_deleted += deleted;
     }
     engine_cursor_close(cursor);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;

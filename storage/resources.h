@@ -94,10 +94,16 @@ struct summary {
         uint64_t raw_bytes;
         uint64_t stored_bytes;
     } of[RESOURCE_TYPE_COUNT];
+    /* When the beneficiary left this home; SEQUENCE_NEVER while it stands here. From then on nothing under
+     * this home changes any more. */
+    uint64_t left;
 };
 void summary_init(struct summary *summary); /* of nothing */
 NODISCARD enum status summary_get(struct engine_txn *txn, uint32_t home, struct slice beneficiary,
                                   struct summary *ret_summary, struct error *error);
+
+NODISCARD enum status summary_put(struct store_write *write, uint32_t home, struct slice beneficiary,
+                                  const struct summary *summary, struct error *error);
 
 /* A row of TABLE_SUMMARY. */
 NODISCARD enum status summary_parse(struct slice value, struct summary *ret_summary, struct error *error);
@@ -109,7 +115,8 @@ NODISCARD enum status resource_find(struct engine_txn *txn, enum resource_type t
 NODISCARD enum status resource_get(struct engine_txn *txn, enum resource_type type, struct slice id,
                                    struct buffer *target, struct error *error);
 
-/* Deletes superseded segments that no active job needs, at most `limit`; a write request of its own. */
+/* Deletes superseded segments, and homes that were left, as far as no active job needs them: at most `limit`
+ * rows. A write request of its own. */
 struct resources_collect {
     struct write_request request;
     size_t limit;

@@ -49,7 +49,8 @@ static enum status statistics_of_all(struct engine_txn *txn, struct statistics *
         status = summary_parse(value, &summary, error);
         if (status != STATUS_OK)
             break;
-        statistics_add(statistics, &summary);
+        if (summary.left == SEQUENCE_NEVER)
+            statistics_add(statistics, &summary);
     }
     engine_cursor_close(cursor);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;

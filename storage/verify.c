@@ -45,6 +45,7 @@ static record_check *const checks[TABLE_COUNT] = {
     [TABLE_ATTRIBUTION] = verify_attribution,
     [TABLE_EXPORTABLE] = verify_exportable,
     [TABLE_DEAD] = verify_dead,
+    [TABLE_MOVE] = verify_move,
     [TABLE_JOB] = verify_job,
     [TABLE_JOB_BY_ACO] = verify_job_by_aco,
     [TABLE_JOB_ACTIVE] = verify_job_active,

@@ -44,6 +44,7 @@ record_check verify_mbi;
 record_check verify_attribution;
 record_check verify_exportable;
 record_check verify_dead;
+record_check verify_move;
 
 record_check verify_job;
 record_check verify_job_by_aco;

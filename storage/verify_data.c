@@ -1,4 +1,5 @@
 #include "codec/base/buffer.h"
+#include "storage/homes.h"
 #include "storage/interval.h"
 #include "storage/verify_check.h"
 
@@ -20,6 +21,24 @@ static enum status check_dead_is_listed(struct verify *verify, enum resource_typ
     if (status == STATUS_NOT_FOUND)
         verify_fault(verify, TABLE_SEGMENT + (unsigned)type, key,
                      "was superseded, but is not listed as dead");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* A home that is not the beneficiary's: it was left, or copies are being made under it. */
+static enum status home_is_other(struct verify *verify, uint32_t home, struct slice id, bool *ret_explained,
+                                 struct error *error)
+{
+    struct summary summary;
+    struct move move;
+    *ret_explained = false;
+    enum status status = summary_get(verify->txn, home, id, &summary, error);
+    if (status == STATUS_OK)
+        *ret_explained = summary.left != SEQUENCE_NEVER;
+    if (status != STATUS_NOT_FOUND)
+        return status;
+    status = move_get(verify->txn, id, &move, error);
+    if (status == STATUS_OK)
+        *ret_explained = move.has_copies && move.copy_home == home;
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
@@ -52,9 +71,14 @@ static enum status check_segment(struct verify *verify, enum resource_type type,
             verify_fault(verify, table, key, "was superseded before it was born");
         return check_dead_is_listed(verify, type, key, stored.death, error);
     }
-    verify->counts.resources += stored.segment.count;
     status = beneficiary_get(verify->txn, beneficiary_id, &beneficiary, error);
-    if (status == STATUS_OK && beneficiary.home != home)
+    if (status != STATUS_OK || beneficiary.home == home) {
+        verify->counts.resources += stored.segment.count;
+        return status;
+    }
+    bool is_explained;
+    status = home_is_other(verify, home, beneficiary_id, &is_explained, error);
+    if (status == STATUS_OK && !is_explained)
         verify_fault(verify, table, key, "stands under a home that is not its beneficiary's");
     return status;
 }
@@ -202,6 +226,14 @@ enum status verify_beneficiary(struct verify *verify, struct slice key, struct s
         if (status == STATUS_OK && !slice_equal(mbi_row_beneficiary(&row), id))
             verify_fault(verify, TABLE_BENEFICIARY, key, "has an MBI that leads to another beneficiary");
     }
+    if (status == STATUS_OK && beneficiary_is_to_move(&beneficiary)) {
+        struct move move;
+        status = move_get(verify->txn, id, &move, error);
+        if (status == STATUS_NOT_FOUND) {
+            verify_fault(verify, TABLE_BENEFICIARY, key, "its home has to change, and nothing says so");
+            status = STATUS_OK;
+        }
+    }
     struct summary summary;
     summary_init(&summary);
     if (status == STATUS_OK)
@@ -240,9 +272,46 @@ enum status verify_summary(struct verify *verify, struct slice key, struct slice
     enum status status = summary_parse(value, &summary, error);
     if (status == STATUS_OK)
         status = beneficiary_get(verify->txn, id, &beneficiary, error);
-    if (status == STATUS_OK && beneficiary.home != home)
-        verify_fault(verify, TABLE_SUMMARY, key, "stands under a home that is not its beneficiary's");
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    if (summary.left == SEQUENCE_NEVER) {
+        if (beneficiary.home != home)
+            verify_fault(verify, TABLE_SUMMARY, key, "stands under a home that is not its beneficiary's");
+        return STATUS_OK;
+    }
+    struct key dead;
+    struct slice nothing;
+    if (beneficiary.home == home)
+        verify_fault(verify, TABLE_SUMMARY, key, "is its beneficiary's home, but says that it was left");
+    key_dead_home(&dead, summary.left, home, id);
+    status = engine_get(verify->txn, TABLE_DEAD, key_slice(&dead), &nothing, error);
+    if (status == STATUS_NOT_FOUND)
+        verify_fault(verify, TABLE_SUMMARY, key, "its home was left, but is not listed as dead");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+enum status verify_move(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    (void)value;
+    struct slice rest = key, id;
+    struct beneficiary beneficiary;
+    struct summary summary;
+    struct move move;
+    if (!key_take_id(&rest, &id) || rest.size) {
+        verify_fault(verify, TABLE_MOVE, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = beneficiary_get(verify->txn, id, &beneficiary, error);
+    if (status == STATUS_OK)
+        status = move_get(verify->txn, id, &move, error);
+    if (status != STATUS_OK || !move.has_copies)
+        return status;
+    if (beneficiary.home == move.copy_home)
+        verify_fault(verify, TABLE_MOVE, key, "copies to where the beneficiary is at home");
+    status = summary_get(verify->txn, move.copy_home, id, &summary, error);
+    if (status == STATUS_OK)
+        verify_fault(verify, TABLE_MOVE, key, "copies to a home that has a summary");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
 enum status verify_exportable(struct verify *verify, struct slice key, struct slice value,
@@ -334,11 +403,20 @@ enum status verify_mbi(struct verify *verify, struct slice key, struct slice val
 enum status verify_dead(struct verify *verify, struct slice key, struct slice value, struct error *error)
 {
     (void)value;
-    struct slice rest = key, record;
+    struct slice rest = key, record, id;
     struct stored_segment stored;
     uint64_t death;
+    uint32_t home;
     uint8_t type;
-    if (!key_take_u64(&rest, &death) || !key_take_u8(&rest, &type) || type >= RESOURCE_TYPE_COUNT) {
+    bool is_sound = key_take_u64(&rest, &death) && key_take_u8(&rest, &type);
+    if (is_sound && type == DEAD_HOME && key_take_u32(&rest, &home) && key_take_id(&rest, &id)) {
+        struct summary summary;
+        enum status status = summary_get(verify->txn, home, id, &summary, error);
+        if (status == STATUS_OK && (summary.left != death || rest.size))
+            verify_fault(verify, TABLE_DEAD, key, "the summary says that its home was not left then");
+        return status;
+    }
+    if (!is_sound || type >= RESOURCE_TYPE_COUNT) {
         verify_fault(verify, TABLE_DEAD, key, "the key is malformed");
         return STATUS_OK;
     }

@@ -179,8 +179,9 @@ static int apply_rosters(const struct invocation *invocation, const struct candi
         print_json(&report.text);
     json_writer_free(report.json);
     buffer_release(&report.text);
+    int moved = move_homes(invocation, link);
     link_close(link);
-    return exit_status;
+    return exit_status == EXIT_DONE ? moved : exit_status;
 }
 
 int command_attribution_import(const struct invocation *invocation)

@@ -55,6 +55,8 @@ int complain_text(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Opens what the command needs, or complains: the writer (through a server or here), or only for reading. */
 struct link *open_link(const struct invocation *invocation);
 struct store *open_store(const struct invocation *invocation);
+/* Where no server does it: brings beneficiaries to their new homes (storage/homes.h), with progress. */
+int move_homes(const struct invocation *invocation, struct link *link);
 
 /* An instant as people read it, "-" for none; NUL-terminated. */
 void instant_text(int64_t us, char text[INSTANT_TEXT_SIZE]);

@@ -1,3 +1,5 @@
+#include "storage/homes.h"
+#include "tools/common/progress.h"
 #include "tools/sluicectl/command.h"
 
 #include <stdarg.h>
@@ -38,6 +40,34 @@ struct store *open_store(const struct invocation *invocation)
         return store;
     complain(&error);
     return NULL;
+}
+
+static bool show_moved(void *context, const struct homes_counts *counts, int64_t step_us)
+{
+    char note[96];
+    (void)step_us;
+    snprintf(note, sizeof note, "%llu beneficiaries, %llu wait", (unsigned long long)counts->moved,
+             (unsigned long long)counts->waiting);
+    progress_show(context, counts->bytes, 0, note);
+    return true;
+}
+
+int move_homes(const struct invocation *invocation, struct link *link)
+{
+    struct progress progress;
+    struct homes_options options = {.context = &progress, .rest = show_moved};
+    struct homes_counts counts;
+    struct error error;
+    if (link_is_remote(link))
+        return EXIT_DONE;
+    progress_begin(&progress, "moving to new homes", is_quiet(invocation));
+    enum status status = homes_run(link, &options, &counts, &error);
+    progress_end(&progress);
+    if (status != STATUS_OK)
+        return complain(&error);
+    if (counts.moved && !is_quiet(invocation))
+        fprintf(stderr, "%llu beneficiaries moved to new homes\n", (unsigned long long)counts.moved);
+    return EXIT_DONE;
 }
 
 static bool is_instant(int64_t us)

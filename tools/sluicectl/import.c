@@ -99,9 +99,10 @@ int command_import(const struct invocation *invocation)
     progress_begin(&run.progress, "import", is_quiet(invocation));
     enum status status = import_run(link, &options, &counts, &error);
     progress_end(&run.progress);
-    link_close(link);
     print_counts(invocation, &counts);
-    if (status != STATUS_OK)
-        return complain(&error);
+    int exit_status = status == STATUS_OK ? move_homes(invocation, link) : complain(&error);
+    link_close(link);
+    if (exit_status != EXIT_DONE)
+        return exit_status;
     return counts.refused || counts.unsupported || counts.files_failed ? EXIT_FAILED : EXIT_DONE;
 }

@@ -1,3 +1,4 @@
+#include "storage/homes.h"
 #include "storage/statistics.h"
 #include "storage/verify.h"
 #include "tools/common/progress.h"
@@ -75,6 +76,14 @@ static enum status fill_statistics(struct listing *listing, struct error *error)
         return status;
     list_statistics(listing, "all", &statistics);
     listing_rows_end(listing);
+    uint64_t waiting;
+    status = homes_count(listing->steps.txn, &waiting, error);
+    if (status != STATUS_OK)
+        return status;
+    json_member_number(listing->json, "moving", (int64_t)waiting);
+    if (waiting)
+        listing_line(listing, "%llu beneficiaries wait to be moved to a new home",
+                     (unsigned long long)waiting);
     return show_space(listing, error);
 }
 
