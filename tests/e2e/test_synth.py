@@ -1,6 +1,8 @@
 """sluice-synth makes the same realistic dataset from the same arguments, and refuses what it cannot do."""
 
 import collections
+import datetime
+import gc
 import gzip
 import hashlib
 import json
@@ -17,6 +19,7 @@ import zipfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("SLUICE_BUILD", os.path.join(ROOT, "build", "release"))
 SYNTH = os.path.join(BUILD, "sluice-synth")
+SLUICECTL = os.path.join(BUILD, "sluicectl")
 
 KINDS = ["Patient", "Coverage", "ExplanationOfBenefit"]
 FAMILIES = ["carrier", "dme", "hha", "hospice", "inpatient", "outpatient", "pde", "snf"]
@@ -56,6 +59,15 @@ def members_of(folder):
             assert archive.testzip() is None
             rosters[name] = {info.filename: (archive.read(info).decode("ascii"), info) for info in archive.infolist()}
     return rosters
+
+
+def mbis_of(patient):
+    """A Patient's MBIs: the current one, and the historic ones, the newest first."""
+    mbis = {"current": [], "historic": []}
+    for identifier in patient["identifier"]:
+        if identifier["system"].endswith("us-mbi"):
+            mbis[identifier["extension"][0]["valueCoding"]["code"]].append(identifier["value"])
+    return mbis
 
 
 class Fixture(unittest.TestCase):
@@ -312,12 +324,216 @@ class OldClaimsTest(Fixture):
         self.assertGreater(old, 100)
 
 
+class WeeksTest(Fixture):
+    """One dataset with 53 weeks, the second yearly load among them, read once: what each folder brings, compared with what stood before it."""
+    ARGUMENTS = ["--aco-ids", "A9994,A0001", "--beneficiaries", "40", "--years", "1", "--shared", "3", "--seed", "2"]
+    WEEKS = 53
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.out = os.path.join(cls.folder, "weeks")
+        done = synth("--out", cls.out, *cls.ARGUMENTS, "--weeks", cls.WEEKS, "--deletions")
+        assert done.returncode == 0, done.stderr
+        gc.disable()  # what is read here stays
+        cls.addClassCleanup(gc.enable)
+        cls.names = [f"week-{week:02}" for week in range(1, cls.WEEKS + 1)]
+        cls.known = {}        # (type, id) -> resource, as of the last week
+        cls.changes = []      # (week's name, kind, before or None, now)
+        cls.deleted = collections.defaultdict(set)
+        cls.first_of = {}     # (type, id) -> the folder that brought it first
+        for name in ["base"] + cls.names:
+            for kind in KINDS:
+                with open(f"{cls.out}/{name}/{kind}.ndjson", encoding="utf-8") as file:
+                    for line in file:
+                        parsed = json.loads(line)
+                        key = kind, parsed["id"]
+                        if name != "base":
+                            cls.changes.append((name, kind, cls.known.get(key), parsed))
+                        cls.first_of.setdefault(key, name)
+                        cls.known[key] = parsed
+            try:
+                with open(f"{cls.out}/{name}/deleted.json", encoding="utf-8") as file:
+                    bundle = json.load(file)
+            except FileNotFoundError:
+                continue
+            assert (bundle["resourceType"], bundle["type"]) == ("Bundle", "transaction")
+            for entry in bundle["entry"]:
+                assert entry.keys() == {"request"} and entry["request"]["method"] == "DELETE"
+                cls.deleted[name].add(tuple(entry["request"]["url"].split("/")))
+
+    def day_of(self, name):
+        first = datetime.date(2026, 1, 3)
+        return (first + datetime.timedelta(weeks=int(name[5:]) - 1)).isoformat()
+
+    def changed(self, kind):
+        return [(before, now) for _, changed, before, now in self.changes if changed == kind and before]
+
+    def roster(self, name, aco, kind):
+        folder = f"{self.out}/{name}/attribution" if name != "base" else f"{self.out}/attribution"
+        file = next(file for file in os.listdir(folder) if f".{aco}." in file)
+        with zipfile.ZipFile(f"{folder}/{file}") as archive:
+            member = next(member for member in archive.namelist() if f"ZC{kind}Y" in member)
+            return archive.read(member).decode("ascii").splitlines()
+
+    def test_weeks_leave_the_base_and_the_weeks_before_as_they_are(self):
+        few = ["--beneficiaries", 8, "--acos", 2, "--shared", 1]
+        none, two, three = (digest(self.make(f"weeks-{weeks}", *few, "--weeks", weeks)) for weeks in (0, 2, 3))
+        self.assertEqual({**none, **two}, two)
+        self.assertEqual({**two, **three}, three)
+        self.assertEqual({name.split("/")[0] for name in three.keys() - two.keys()}, {"week-03"})
+
+    def test_the_same_arguments_give_the_same_weeks_in_any_zone(self):
+        arguments = ["--beneficiaries", 8, "--weeks", 5, "--deletions", "--gzip"]
+        first = digest(self.make("first", *arguments, env={"TZ": "Asia/Tokyo"}))
+        self.assertEqual(first, digest(self.make("second", *arguments, env={"TZ": "America/St_Johns"})))
+
+    def test_what_a_week_writes_is_of_its_saturday_and_newer_than_what_it_replaces(self):
+        for name, kind, before, now in self.changes:
+            self.assertEqual(now["meta"]["lastUpdated"][:10], self.day_of(name), now["id"])
+            if before:
+                self.assertLess(before["meta"]["lastUpdated"][:10], now["meta"]["lastUpdated"][:10], now["id"])
+        stamps = collections.Counter(now["meta"]["lastUpdated"] for _, _, _, now in self.changes)
+        self.assertGreater(len(stamps), self.WEEKS)
+
+    def test_a_resource_stays_with_its_beneficiary(self):
+        for name, kind, before, now in self.changes:
+            owner = {"Patient": "id", "Coverage": "beneficiary", "ExplanationOfBenefit": "patient"}[kind]
+            if before:
+                self.assertEqual(before[owner], now[owner])
+            self.assertIn(("Patient", number_of(now["id"] if kind == "Patient" else now[owner]["reference"])), self.known)
+
+    def test_a_week_brings_a_52nd_of_a_years_claims_and_changes_one_in_twenty(self):
+        joined = {key[1] for key, name in self.first_of.items() if key[0] == "Patient" and name != "base"}
+        weekly = [(before, now) for _, kind, before, now in self.changes if kind == "ExplanationOfBenefit"
+                  and number_of(now["patient"]["reference"]) not in joined]
+        new = sum(not before for before, _ in weekly)
+        year = sum(key[0] == "ExplanationOfBenefit" and name == "base" for key, name in self.first_of.items())
+        self.assertTrue(0.8 < new / self.WEEKS / (year / 52) < 1.3, (new, year))
+        self.assertTrue(0.03 < (len(weekly) - new) / new < 0.08, (len(weekly), new))
+
+    def test_claims_are_revised_cancelled_or_written_again_under_their_id(self):
+        kinds = collections.Counter()
+        for before, now in self.changed("ExplanationOfBenefit"):
+            same = {**before, "meta": None} == {**now, "meta": None}
+            kinds["again" if same else now["status"]] += 1
+            if now["status"] == "cancelled":
+                self.assertEqual(now.get("payment", {}).get("amount", {}).get("value", 0), 0, now["id"])
+            self.assertEqual(before["status"], "active", "what is cancelled stays so")
+            for field in ("billablePeriod", "type", "insurance", "diagnosis", "provider"):
+                if field != "billablePeriod" or "extension" not in now["billablePeriod"]:
+                    self.assertEqual(before.get(field), now.get(field), now["id"])
+        self.assertGreater(min(kinds[kind] for kind in ("again", "active", "cancelled")), 20, kinds)
+
+    def test_deleted_claims_were_there_and_do_not_come_back(self):
+        self.assertGreater(sum(map(len, self.deleted.values())), 5)
+        order = ["base"] + self.names
+        last = {(kind, now["id"]): name for name, kind, _, now in self.changes}
+        for name, keys in self.deleted.items():
+            for key in keys:
+                self.assertLess(order.index(self.first_of[key]), order.index(name), key)
+                self.assertLess(order.index(last.get(key, "base")), order.index(name), key)
+
+    def test_without_the_option_no_deletions_are_told_and_all_else_is_the_same(self):
+        few = ["--beneficiaries", 25, "--weeks", 4]
+        without, told = digest(self.make("without", *few)), digest(self.make("told", *few, "--deletions"))
+        self.assertEqual({**told, **without}, told)
+        self.assertEqual({os.path.basename(name) for name in told.keys() - without.keys()}, {"deleted.json"})
+
+    def test_persons_move_marry_die_and_get_other_mbis(self):
+        seen = collections.Counter()
+        for before, now in self.changed("Patient"):
+            old, new = (mbis_of(patient) for patient in (before, now))
+            seen["mbi"] += old != new
+            if old != new:
+                self.assertEqual(new["historic"][:1], old["current"])
+                self.assertEqual(new["historic"][1:], old["historic"])
+            seen["address"] += before["address"] != now["address"]
+            seen["name"] += before["name"] != now["name"]
+            seen["death"] += "deceasedDateTime" not in before and "deceasedDateTime" in now
+            self.assertEqual([before[field] for field in ("birthDate", "gender")], [now[field] for field in ("birthDate", "gender")])
+            self.assertLessEqual(before.get("deceasedDateTime", ""), now.get("deceasedDateTime", ""))
+        self.assertEqual([kind for kind in ("mbi", "address", "name", "death") if not seen[kind]], [], seen)
+        current = [mbi for (kind, _), parsed in self.known.items() if kind == "Patient"
+                   for mbis in mbis_of(parsed).values() for mbi in mbis]
+        self.assertEqual(len(current), len(set(current)))
+
+    def test_rosters_change_a_little_and_list_the_current_mbis_of_who_is_known(self):
+        before, moves = {}, collections.Counter()
+        owner = {mbi: key[1] for key, parsed in self.known.items() if key[0] == "Patient"
+                 for mbis in mbis_of(parsed).values() for mbi in mbis}
+        order = ["base"] + self.names
+        for name in order:
+            now = {}
+            for aco in ("A9994", "A0001"):
+                mbis = [row[:11] for row in self.roster(name, aco, "8")]
+                now[aco] = {owner[mbi] for mbi in mbis}
+                self.assertEqual(len(now[aco]), len(mbis), "nobody is listed twice")
+                for patient in now[aco]:
+                    self.assertLessEqual(order.index(self.first_of["Patient", patient]), order.index(name))
+            for aco, other in (("A9994", "A0001"), ("A0001", "A9994")):
+                if before:
+                    self.assertLess(len(now[aco] ^ before[aco]), 12)
+                    moves["joined"] += sum(self.first_of["Patient", patient] == name for patient in now[aco] - before[aco])
+                    moves["left"] += len(before[aco] - now["A9994"] - now["A0001"])
+                    moves["moved"] += len((now[aco] - before[aco]) & (before[other] - now[other]))
+            before = now
+        self.assertEqual([kind for kind in ("joined", "left", "moved") if not moves[kind]], [], moves)
+
+    def test_a_new_mbi_comes_with_its_row_of_cross_references(self):
+        rows = {row[1:23] for aco in ("A9994", "A0001") for row in self.roster(self.names[-1], aco, "9")}
+        listed = {row[:11] for aco in ("A9994", "A0001") for row in self.roster(self.names[-1], aco, "8")}
+        expected = set()
+        for key, parsed in self.known.items():
+            if key[0] == "Patient" and mbis_of(parsed)["current"][0] in listed:
+                chain = mbis_of(parsed)["current"] + mbis_of(parsed)["historic"]
+                expected.update(newer + older for newer, older in zip(chain, chain[1:]))
+        self.assertEqual(rows, expected)
+        self.assertGreater(len(rows), 4)
+
+    def test_opt_out_files_have_the_layout_and_name_who_is_known(self):
+        known = {mbi for key, parsed in self.known.items() if key[0] == "Patient"
+                 for mbis in mbis_of(parsed).values() for mbi in mbis}
+        preferences = collections.Counter()
+        for name in self.names:
+            folder = f"{self.out}/{name}/suppression"
+            for file in os.listdir(folder) if os.path.isdir(folder) else []:
+                day = self.day_of(name)
+                self.assertEqual(file, f"P#EFT.ON.ACO.NGD1800.DPRF.D{day[2:].replace('-', '')}.T0000000")
+                with open(f"{folder}/{file}", encoding="ascii") as text:
+                    header, *rows, trailer = text.read().splitlines()
+                self.assertEqual(header, "HDR_BENEDATASHR" + day.replace("-", ""))
+                self.assertEqual(trailer, "TRL_BENEDATASHR" + day.replace("-", "") + str(len(rows)).ljust(10))
+                for row in rows:
+                    self.assertEqual(len(row), 459)
+                    self.assertIn(row[:11], known)
+                    self.assertTrue("20251201" < row[354:362] < day.replace("-", ""), row[354:362])
+                    preferences[row[368]] += 1
+        self.assertGreater(preferences["N"], 0)
+        self.assertEqual(preferences.keys() - {"N", "Y"}, set())
+
+    def test_the_importer_takes_every_week(self):
+        data = self.path("data")
+        def sluicectl(*arguments):
+            done = subprocess.run([SLUICECTL, "--data", data, *arguments], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, (arguments, done.stderr))
+        sluicectl("init")
+        for aco in ("A9994", "A0001"):
+            sluicectl("aco", "add", aco)
+        sluicectl("import", f"{self.out}/base")
+        sluicectl("attribution", "import", f"{self.out}/attribution")
+        for name in self.names[:6]:
+            sluicectl("import", *(f"{self.out}/{name}/{kind}.ndjson" for kind in KINDS))
+            sluicectl("attribution", "import", f"{self.out}/{name}/attribution")
+        sluicectl("verify")
+
+
 class UsageTest(Fixture):
     def test_wrong_usage_exits_2_and_writes_nothing(self):
         out = self.path()
         for arguments in ([], ["--out", ""], ["--out", out, "--acos", "0"], ["--out", out, "--acos", "801"],
                           ["--out", out, "--beneficiaries", "1e3"], ["--out", out, "--beneficiaries", "-1"],
-                          ["--out", out, "--years", "11"], ["--out", out, "--seed", "x"], ["--out", out, "--weeks", "2"],
+                          ["--out", out, "--years", "11"], ["--out", out, "--seed", "x"], ["--out", out, "--weeks", "107"],
                           ["--out", out, "--aco-ids", "A999"], ["--out", out, "--aco-ids", "A9990,A9990"],
                           ["--out", out, "--aco-ids", "A9990", "--acos", "2"], ["--out", out, "--shared", "1"],
                           ["--out", out, "--acos", "2", "--beneficiaries", "2", "--shared", "3"],

@@ -14,6 +14,7 @@
 #define NEW_MBI_PERMILLE    30
 
 #define MBI_COUNT UINT64_C(72000000000)
+#define MBI_STEP  UINT64_C(1000000000) /* more than numbers of beneficiaries: a new MBI is nobody's first */
 
 #define DOCTORS_PER_STATE    4000
 #define FACILITIES_PER_STATE 120
@@ -66,6 +67,13 @@ static struct facility facility_draw(struct random *random, const struct state *
     return (struct facility){npi, (uint32_t)(npi % 880)};
 }
 
+static void residence_draw(struct beneficiary *b, struct random *random)
+{
+    b->county = random_below(random, 60) * 2 + 1;
+    b->zip = b->state->zip_prefix * 100U + random_below(random, 100);
+    b->zip_plus = random_below(random, 10000);
+}
+
 static void person_draw(struct beneficiary *b, struct random *random)
 {
     static const uint32_t race_of_hundred[] = {75, 10, 3, 4, 6, 1}; /* codes 1..6; the rest is 0, unknown */
@@ -92,9 +100,28 @@ static void person_draw(struct beneficiary *b, struct random *random)
     struct name_list given = b->female ? female_names : male_names;
     b->given = given.names[random_below(random, given.count)];
     b->middle = (char)('A' + random_below(random, 26));
-    b->county = random_below(random, 60) * 2 + 1;
-    b->zip = b->state->zip_prefix * 100U + random_below(random, 100);
-    b->zip_plus = random_below(random, 10000);
+    residence_draw(b, random);
+}
+
+void beneficiary_move(struct beneficiary *b, struct random *random)
+{
+    if (random_chance(random, 200))
+        b->state = &states.states[random_below(random, states.count)];
+    residence_draw(b, random);
+}
+
+bool beneficiary_mbi_replace(struct beneficiary *b, int32_t day)
+{
+    uint32_t count = b->former_mbi_count;
+    if (count == FORMER_MBIS_MAX)
+        return false;
+    memmove(b->former_mbis[1], b->former_mbis[0], count * sizeof b->former_mbis[0]);
+    memmove(b->former_until + 1, b->former_until, count * sizeof b->former_until[0]);
+    memcpy(b->former_mbis[0], b->mbi, MBI_SIZE);
+    b->former_until[0] = day;
+    b->former_mbi_count = count + 1;
+    mbi_draw(b->mbi, b->number + b->former_mbi_count * MBI_STEP);
+    return true;
 }
 
 void beneficiary_draw(struct beneficiary *b, uint64_t dataset_seed, struct slice aco, uint32_t aco_index,
@@ -115,9 +142,12 @@ void beneficiary_draw(struct beneficiary *b, uint64_t dataset_seed, struct slice
     b->state = random_chance(&random, 667) ? &states.states[aco_index % states.count]
                                            : &states.states[random_below(&random, states.count)];
     person_draw(b, &random);
-    b->previous_mbi[0] = '\0';
-    if (random_chance(&random, NEW_MBI_PERMILLE))
-        mbi_draw(b->previous_mbi, MBI_COUNT - 1 - b->number);
+    b->former_mbi_count = 0;
+    if (random_chance(&random, NEW_MBI_PERMILLE)) {
+        mbi_draw(b->former_mbis[0], MBI_COUNT - 1 - b->number);
+        b->former_until[0] = day_from_date(HISTORY_END_YEAR, 1, 1) - 400 - (int32_t)(b->seed % 900);
+        b->former_mbi_count = 1;
+    }
     b->has_part_d = random_chance(&random, PART_D_PERMILLE);
     b->intensity_q16 = random_lognormal_q16(&random, INTENSITY_MU_Q16, INTENSITY_SIGMA_Q16);
     if (b->intensity_q16 > GIANT_INTENSITY_Q16)

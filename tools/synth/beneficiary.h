@@ -22,6 +22,7 @@
 #define BENE_NUMBER_BASE UINT64_C(10000000000000)
 #define MBI_SIZE         11
 #define MBI_HASH_SIZE    64
+#define FORMER_MBIS_MAX  8
 
 #define CONDITION_COUNT 6
 #define DOCTOR_COUNT    5
@@ -43,7 +44,9 @@ struct beneficiary {
     uint32_t index;
     struct slice aco;
     char mbi[MBI_SIZE];
-    char previous_mbi[MBI_SIZE]; /* begins with NUL for those who never had another */
+    uint32_t former_mbi_count;
+    char former_mbis[FORMER_MBIS_MAX][MBI_SIZE]; /* the newest first */
+    int32_t former_until[FORMER_MBIS_MAX];       /* the days on which they became obsolete */
     char mbi_hash[MBI_HASH_SIZE];
 
     bool female;
@@ -73,6 +76,11 @@ struct beneficiary {
 
 void beneficiary_draw(struct beneficiary *beneficiary, uint64_t dataset_seed, struct slice aco,
                       uint32_t aco_index, uint32_t index);
+
+/* He moves house, mostly within his state. His providers stay. */
+void beneficiary_move(struct beneficiary *beneficiary, struct random *random);
+/* Gives him another MBI from `day` on. False, and nothing changed: he has had FORMER_MBIS_MAX. */
+bool beneficiary_mbi_replace(struct beneficiary *beneficiary, int32_t day);
 
 /* The NPI of one of his doctors or, as often, of another of his state. */
 uint64_t beneficiary_provider_draw(const struct beneficiary *beneficiary, struct random *random);

@@ -1,10 +1,20 @@
 #include "tools/synth/claim.h"
 
 #include "codec/base/check.h"
+#include "tools/synth/course.h"
 #include "tools/synth/eob.h"
 
 #define ADJUSTED_PERMILLE 12
 #define CLAIM_BATCH       35 /* with 1.15 claims a week each: about 40 rows of one instant */
+
+/* Of a thousand claims: about one in twenty is changed. */
+#define REVISED_PERMILLE   35
+#define CANCELLED_PERMILLE 8
+#define REWRITTEN_PERMILLE 10
+#define DELETED_PERMILLE   3
+#define AGAIN_PERMILLE     150 /* of those revised or rewritten */
+#define CHANGE_WEEKS       12  /* at most, from the load to the first change */
+#define AGAIN_WEEKS        8   /* and from there to the second */
 
 #define IDS_PER_BENEFICIARY UINT64_C(100000)
 
@@ -35,6 +45,13 @@ struct slice claim_family_name(enum claim_family family)
     return families[family].name;
 }
 
+void claim_id_append(struct buffer *out, const struct claim *claim)
+{
+    buffer_append_slice(out, claim_family_name(claim->family));
+    JSON(out, "--");
+    json_digits(out, claim->id, 14);
+}
+
 void claim_write(struct buffer *out, struct claim *claim)
 {
     families[claim->family].write(out, claim);
@@ -43,7 +60,7 @@ void claim_write(struct buffer *out, struct claim *claim)
 void claim_cursor_init(struct claim_cursor *cursor, const struct beneficiary *beneficiary, int32_t first_year,
                        int32_t end_year, int32_t loaded_from, int32_t loaded_before)
 {
-    CHECK(first_year >= CLAIM_FIRST_YEAR && end_year <= CLAIM_FIRST_YEAR + 12);
+    CHECK(first_year >= CLAIM_FIRST_YEAR && end_year <= CLAIM_END_YEAR);
     *cursor = (struct claim_cursor){
         .beneficiary = beneficiary,
         .first_year = first_year,
@@ -159,10 +176,10 @@ static bool claim_place(struct claim_cursor *cursor, struct claim *claim)
     if (claim->through_day > b->death_day)
         claim->through_day = b->death_day;
     /* What is processed on a Friday is in the load of the Saturday a week later. */
-    int32_t load_day = claim->processed_day + 8;
-    if (load_day < cursor->loaded_from || load_day >= cursor->loaded_before)
+    claim->load_day = claim->processed_day + 8;
+    if (claim->load_day < cursor->loaded_from || claim->load_day >= cursor->loaded_before)
         return false;
-    claim->loaded = beneficiary_load_instant(b, load_day, CLAIM_BATCH);
+    claim->loaded = beneficiary_load_instant(b, claim->load_day, CLAIM_BATCH);
     return true;
 }
 
@@ -202,4 +219,72 @@ bool claim_next(struct claim_cursor *cursor, struct claim *ret_claim)
         }
     }
     return false;
+}
+
+static enum claim_change change_draw(struct random *random)
+{
+    static const struct {
+        enum claim_change change;
+        uint32_t permille;
+    } changes[] = {{CLAIM_REVISED, REVISED_PERMILLE},
+                   {CLAIM_CANCELLED, CANCELLED_PERMILLE},
+                   {CLAIM_REWRITTEN, REWRITTEN_PERMILLE},
+                   {CLAIM_DELETED, DELETED_PERMILLE}};
+    uint32_t permille = random_below(random, 1000);
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        if (permille < changes[i].permille)
+            return changes[i].change;
+        permille -= changes[i].permille;
+    }
+    return CLAIM_UNCHANGED;
+}
+
+static enum claim_change second_change_draw(struct random *random)
+{
+    uint32_t percent = random_below(random, 100);
+    return percent < 60 ? CLAIM_REVISED : percent < 90 ? CLAIM_CANCELLED : CLAIM_DELETED;
+}
+
+static void change_apply(struct claim *claim, enum claim_change change, int32_t day)
+{
+    if (change == CLAIM_REVISED)
+        claim->revision++;
+    if (change == CLAIM_CANCELLED)
+        claim->cancelled = true;
+    if (change == CLAIM_REVISED || change == CLAIM_CANCELLED)
+        claim->processed_day = day - 8;
+}
+
+enum claim_change claim_advance(struct claim *claim, uint32_t week)
+{
+    _Static_assert(CHANGE_WEEKS + AGAIN_WEEKS <= CLAIM_CHANGE_WEEKS_MAX, "a change must be found");
+    int32_t first = week_day(1);
+    int32_t today = week_day(week);
+    enum claim_change of_today = claim->load_day == today ? CLAIM_NEW : CLAIM_UNCHANGED;
+    struct random random;
+    random_seed(&random, random_mix(random_mix(claim->beneficiary->seed, 'u'), claim->id));
+    enum claim_change change = change_draw(&random);
+    int32_t day = claim->load_day + 7 * (1 + (int32_t)random_below(&random, CHANGE_WEEKS));
+    for (int i = 0; i < 2 && change != CLAIM_UNCHANGED && day <= today; i++) {
+        bool is_last = change == CLAIM_CANCELLED || change == CLAIM_DELETED;
+        if (day >= first) { /* what would have been in the base did not happen */
+            if (change == CLAIM_DELETED)
+                return day == today ? CLAIM_DELETED : CLAIM_GONE;
+            change_apply(claim, change, day);
+            if (day == today)
+                of_today = change;
+        }
+        bool again = !is_last && random_chance(&random, AGAIN_PERMILLE);
+        change = again ? second_change_draw(&random) : CLAIM_UNCHANGED;
+        day += 7 * (1 + (int32_t)random_below(&random, AGAIN_WEEKS));
+    }
+    claim->loaded = beneficiary_load_instant(claim->beneficiary, today, CLAIM_BATCH);
+    return of_today;
+}
+
+int64_t claim_paid(const struct claim *claim, int64_t cents)
+{
+    if (claim->cancelled)
+        return 0;
+    return claim->revision ? percent_of(cents, 100 - 4 * (int64_t)claim->revision) : cents;
 }

@@ -110,7 +110,7 @@ static void line_draw(struct line *line, struct claim *claim, struct service_lis
     line->paid = line->allowed - line->deductible - line->coinsurance;
     line->other_paid =
         random_chance(random, 150) ? percent_of(line->paid, random_between(random, 10, 90)) : 0;
-    line->paid -= line->other_paid;
+    line->paid = claim_paid(claim, line->paid - line->other_paid);
     line->to_beneficiary =
         random_chance(random, 80) ? percent_of(line->paid, random_between(random, 20, 100)) : 0;
     if (claim->adjusted)
@@ -328,7 +328,7 @@ static void professional_write(struct buffer *out, struct claim *claim, const st
     JSON(out, "\"diagnosis\":[");
     eob_diagnoses(out, claim, lines->diagnosis_count, DIAGNOSIS_PRINCIPAL);
     JSON(out, "],\"disposition\":\"");
-    buffer_append_text(out, claim->adjusted ? "03" : "01");
+    buffer_append_text(out, claim->adjusted || claim->cancelled ? "03" : claim->revision ? "02" : "01");
     JSON(out, "\",");
     claim_extensions(out, claim, lines);
     eob_id(out, claim);
@@ -352,8 +352,9 @@ void carrier_write(struct buffer *out, struct claim *claim)
     struct lines lines;
     lines_draw(&lines, claim, professional_services, CARRIER_ONE_PERMILLE, CARRIER_MORE_PERMILLE);
     professional_write(out, claim, &lines, code_draw(place_codes, &claim->random));
+    eob_status(out, claim);
     JSON(out,
-         "\"resourceType\":\"ExplanationOfBenefit\",\"status\":\"active\",\"type\":{\"coding\":["
+         "\"type\":{\"coding\":["
          "{\"code\":\"71\",\"display\":\"Local carrier non-durable medical equipment, prosthetics, "
          "orthotics, and "
          "supplies (DMEPOS) claim\",\"system\":\"" VARIABLE_URL "nch_clm_type_cd\"},"
@@ -371,7 +372,8 @@ void equipment_write(struct buffer *out, struct claim *claim)
     /* Equipment is for use at home, the seventh of the list. */
     struct code place = random_chance(&claim->random, 900) ? place_codes.codes[6] : place_codes.codes[0];
     professional_write(out, claim, &lines, place);
-    JSON(out, "\"resourceType\":\"ExplanationOfBenefit\",\"status\":\"active\",\"type\":{\"coding\":["
+    eob_status(out, claim);
+    JSON(out, "\"type\":{\"coding\":["
               "{\"code\":\"82\",\"display\":\"DMERC; DMEPOS claim\",\"system\":\"" VARIABLE_URL
               "nch_clm_type_cd\"},"
               "{\"code\":\"DME\",\"system\":\"" CODESYSTEM_URL "eob-type\"},"

@@ -97,7 +97,7 @@ void home_health_write(struct buffer *out, struct claim *claim)
     institution_draw(&institution, claim, &plan);
     institution.diagnosis_count = 2 + random_geometric(random, 400, 8);
     home_write(out, claim, &institution);
-    institution_close(out, &institution,
+    institution_close(out, claim, &institution,
                       CODING_CLAIM_TYPE("10", "Home Health Agency (HHA) claim") CODING_EOB_TYPE("HHA")
                           NEAR_LINE_PART_B CODING_SERVICE_CLASS("2"));
 }
@@ -115,7 +115,7 @@ void hospice_write(struct buffer *out, struct claim *claim)
     institution_draw(&institution, claim, &plan);
     institution.diagnosis_count = 2 + random_geometric(random, 400, 8);
     home_write(out, claim, &institution);
-    institution_close(out, &institution,
+    institution_close(out, claim, &institution,
                       CODING_CLAIM_TYPE("50", "Hospice claim") CODING_EOB_TYPE("HOSPICE")
                           CODING_FHIR_TYPE("institutional", "Institutional")
                               NEAR_LINE_PART_A CODING_SERVICE_CLASS("1"));

@@ -213,7 +213,7 @@ void inpatient_write(struct buffer *out, struct claim *claim)
     institution_draw(&institution, claim, &plan);
     institution.diagnosis_count = 3 + random_geometric(random, 750, 12);
     stay_write(out, claim, &institution, hospital);
-    institution_close(out, &institution,
+    institution_close(out, claim, &institution,
                       CODING_CLAIM_TYPE("60", "Inpatient claim") CODING_EOB_TYPE("INPATIENT")
                           CODING_FHIR_TYPE("institutional", "Institutional")
                               NEAR_LINE_PART_A CODING_SERVICE_CLASS("1"));
@@ -229,7 +229,7 @@ void skilled_nursing_write(struct buffer *out, struct claim *claim)
     institution_draw(&institution, claim, &plan);
     institution.diagnosis_count = 5 + random_geometric(random, 600, 8);
     stay_write(out, claim, &institution, nursing_facility);
-    institution_close(out, &institution,
+    institution_close(out, claim, &institution,
                       CODING_CLAIM_TYPE("20", "Non swing bed Skilled Nursing Facility (SNF) claim")
                           CODING_EOB_TYPE("SNF") CODING_FHIR_TYPE("institutional", "Institutional")
                               NEAR_LINE_PART_A CODING_SERVICE_CLASS("1"));

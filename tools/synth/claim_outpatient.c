@@ -121,7 +121,7 @@ void outpatient_write(struct buffer *out, struct claim *claim)
     eob_payment(out, institution.paid);
     institution_procedures(out, claim, random_chance(random, 120) ? 1 : 0);
     institution_provider(out, claim, &institution);
-    institution_close(out, &institution,
+    institution_close(out, claim, &institution,
                       CODING_CLAIM_TYPE("40", "Hospital Outpatient claim") CODING_EOB_TYPE("OUTPATIENT")
                           CODING_FHIR_TYPE("professional", "Professional")
                               NEAR_LINE_PART_B CODING_SERVICE_CLASS("3"));

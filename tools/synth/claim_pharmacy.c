@@ -94,6 +94,7 @@ static const struct code covered = CODE("C", "Covered");
 static const struct code generic = CODE("G", "Generic Null/missing");
 static const struct code brand = CODE("B", "Brand");
 static const struct code adjusted = CODE("A", "Adjustment");
+static const struct code deleted = CODE("D", "Deletion");
 static const struct code catastrophic = CODE("C", "Above attachment point");
 
 static const struct code_list product_selection_codes = LIST_OF(product_selections);
@@ -152,6 +153,7 @@ static void fill_draw(struct fill *fill, struct claim *claim)
         fill->pharmacy = beneficiary_facility_draw(claim->beneficiary, random);
     if (claim->adjusted)
         fill->plan = percent_of(fill->plan, 94);
+    fill->plan = claim_paid(claim, fill->plan);
     fill->service = code_draw(pharmacy_service_codes, random);
 }
 
@@ -177,7 +179,11 @@ static void fill_information(struct buffer *out, struct claim *claim, const stru
                                  : code_absent,
                      &sequence);
     information_code(out, &information_coverage, covered, &sequence);
-    information_code(out, &information_adjustment, claim->adjusted ? adjusted : code_absent, &sequence);
+    information_code(out, &information_adjustment,
+                     claim->cancelled                     ? deleted
+                     : claim->adjusted || claim->revision ? adjusted
+                                                          : code_absent,
+                     &sequence);
     information_code(out, &information_format, rare >= 900 ? paper : code_absent, &sequence);
     information_code(out, &information_catastrophic,
                      fill->above == fill->total ? catastrophic
@@ -272,8 +278,10 @@ void pharmacy_write(struct buffer *out, struct claim *claim)
     eob_patient(out, claim);
     JSON(out, "\"payment\":{\"date\":\"");
     date_append(out, claim->processed_day);
+    JSON(out, "\"},");
+    eob_status(out, claim);
     JSON(out,
-         "\"},\"resourceType\":\"ExplanationOfBenefit\",\"status\":\"active\",\"type\":{\"coding\":["
+         "\"type\":{\"coding\":["
          "{\"code\":\"PDE\",\"system\":\"" CODESYSTEM_URL "eob-type\"},"
          "{\"code\":\"pharmacy\",\"display\":\"Pharmacy\",\"system\":\"" FHIR_URL "ex-claimtype\"}]}}\n");
 }

@@ -1,5 +1,7 @@
 #include "tools/synth/coverage.h"
 
+#include "tools/synth/course.h"
+
 #define COVERAGE_BATCH         10   /* beneficiaries of one write: 40 rows */
 #define COVERAGE_BATCH_CHANGED 4096 /* see PATIENT_BATCH_CHANGED */
 #define CHANGED_PERMILLE       120
@@ -35,6 +37,12 @@ static const struct code employer_subsidy =
     CODE("10", "Beneficiary enrolled in Parts A and/or B, but not Part D; employer receives RDS subsidy");
 #define COST_SHARE_COUNT ((uint32_t)(sizeof cost_shares / sizeof cost_shares[0]))
 
+struct coverage_load {
+    struct instant instant;
+    int32_t reference_year;
+    uint32_t week; /* 0: the history */
+};
+
 static struct code medicare_status(const struct beneficiary *b)
 {
     if (b->disabled)
@@ -68,17 +76,17 @@ static void month_extension(struct buffer *out, const char *variable, int32_t ye
 }
 
 /* A plan for each month: it changes in January if at all, and enrolment has a first month. */
-static void plan_history(struct buffer *out, const struct beneficiary *b, struct random *random)
+static void plan_history(struct buffer *out, const struct beneficiary *b, const struct coverage_load *load,
+                         struct random *random)
 {
-    int32_t last_year = HISTORY_END_YEAR - 1;
-    int32_t first_year = last_year - PLAN_HISTORY_YEARS + 1;
+    int32_t first_year = HISTORY_END_YEAR - PLAN_HISTORY_YEARS;
     uint32_t first_enrolled =
         random_chance(random, 300) ? random_below(random, PLAN_HISTORY_YEARS * 12 / 2) : 0;
     uint32_t contract = b->plan_contract;
     bool none = false;
     uint32_t number = 0;
     struct date death = b->death_day == INT32_MAX ? (struct date){9999, 1, 1} : date_from_day(b->death_day);
-    for (int32_t year = first_year; year <= last_year; year++) {
+    for (int32_t year = first_year; year <= load->reference_year; year++) {
         if (random_chance(random, PLAN_CHANGE_PERMILLE)) {
             contract = 1000 + random_below(random, 400);
             none = random_chance(random, 150);
@@ -95,6 +103,8 @@ static void plan_history(struct buffer *out, const struct beneficiary *b, struct
             month_extension(out, "ptdcntrct", year, month, code);
         }
     }
+    if (load->week) /* what a week changes: the months' shares */
+        random_seed(random, random_mix(random_mix(b->seed, 's'), load->week));
     uint32_t share = random_chance(random, 700) ? 0 : random_below(random, COST_SHARE_COUNT);
     for (uint32_t month = 1; month <= 12; month++) {
         if (random_chance(random, 150))
@@ -103,7 +113,8 @@ static void plan_history(struct buffer *out, const struct beneficiary *b, struct
     }
 }
 
-static void part_extensions(struct buffer *out, const struct beneficiary *b, char part, struct random *random)
+static void part_extensions(struct buffer *out, const struct beneficiary *b, char part,
+                            const struct coverage_load *load, struct random *random)
 {
     struct code end = b->death_day == INT32_MAX ? not_terminated : ended_by_death;
     bool has_plan = b->has_part_d && part == 'D';
@@ -115,15 +126,15 @@ static void part_extensions(struct buffer *out, const struct beneficiary *b, cha
     if (part == 'B')
         extension_code(out, &field_b_end, end);
     if (has_plan)
-        plan_history(out, b, random);
+        plan_history(out, b, load, random);
     json_next(out);
     JSON(out, "{\"url\":\"" VARIABLE_URL "rfrnc_yr\",\"valueDate\":\"");
-    json_digits(out, HISTORY_END_YEAR - 1, 4);
+    json_digits(out, (uint64_t)load->reference_year, 4);
     JSON(out, "\"}],");
 }
 
-static void part_write(struct buffer *out, const struct beneficiary *b, char part, struct instant loaded,
-                       struct random *random)
+static void part_write(struct buffer *out, const struct beneficiary *b, char part,
+                       const struct coverage_load *load, struct random *random)
 {
     JSON(out, "{\"beneficiary\":{\"reference\":\"Patient/");
     beneficiary_id_append(out, b);
@@ -131,7 +142,7 @@ static void part_write(struct buffer *out, const struct beneficiary *b, char par
     if (part == 'A')
         JSON(out, "\"contract\":[{\"id\":\"ptc-contract1\"},"
                   "{\"reference\":\"Coverage/part-a-contract1 reference\"}],");
-    part_extensions(out, b, part, random);
+    part_extensions(out, b, part, load, random);
     JSON(out, "\"grouping\":{\"group\":\"");
     buffer_append_slice(out, b->aco);
     JSON(out, "\",\"subGroup\":\"Medicare\",\"subPlan\":\"Part ");
@@ -141,24 +152,46 @@ static void part_write(struct buffer *out, const struct beneficiary *b, char par
     JSON(out, "-");
     beneficiary_id_append(out, b);
     JSON(out, "\",\"meta\":{\"lastUpdated\":\"");
-    instant_append(out, loaded);
+    instant_append(out, load->instant);
     JSON(out,
          "\"},\"resourceType\":\"Coverage\",\"status\":\"active\",\"type\":{\"coding\":[{\"code\":\"Part ");
     buffer_append_char(out, part);
     JSON(out, "\",\"system\":\"Medicare\"}]}}\n");
 }
 
-void coverage_write(struct buffer *out, const struct beneficiary *b)
+static struct instant history_instant_draw(const struct beneficiary *b, struct random *random)
+{
+    int32_t january = day_at_or_after(day_from_date(HISTORY_END_YEAR - 1, 1, 2), 6);
+    if (b->death_day < day_from_date(HISTORY_END_YEAR, 1, 1))
+        return beneficiary_load_instant(b, day_at_or_after(b->death_day + 30, 6), COVERAGE_BATCH_CHANGED);
+    if (random_chance(random, CHANGED_PERMILLE))
+        return beneficiary_load_instant(b, january + 7 * (1 + (int32_t)random_below(random, 50)),
+                                        COVERAGE_BATCH_CHANGED);
+    return beneficiary_load_instant(b, january, COVERAGE_BATCH);
+}
+
+static void parts_write(struct buffer *out, const struct beneficiary *b, const struct coverage_load *of_week)
 {
     struct random random;
     random_seed(&random, random_mix(b->seed, 'c'));
-    int32_t january = day_at_or_after(day_from_date(HISTORY_END_YEAR - 1, 1, 2), 6);
-    struct instant loaded = beneficiary_load_instant(b, january, COVERAGE_BATCH);
-    if (b->death_day != INT32_MAX)
-        loaded = beneficiary_load_instant(b, day_at_or_after(b->death_day + 30, 6), COVERAGE_BATCH_CHANGED);
-    else if (random_chance(&random, CHANGED_PERMILLE))
-        loaded = beneficiary_load_instant(b, january + 7 * (1 + (int32_t)random_below(&random, 50)),
-                                          COVERAGE_BATCH_CHANGED);
+    /* Drawn also for a week, so that what follows stays as it was. */
+    struct coverage_load load = {history_instant_draw(b, &random), HISTORY_END_YEAR - 1, 0};
+    if (of_week)
+        load = *of_week;
     for (char part = 'A'; part < 'A' + COVERAGE_PARTS; part++)
-        part_write(out, b, part, loaded, &random);
+        part_write(out, b, part, &load, &random);
+}
+
+void coverage_write(struct buffer *out, const struct beneficiary *beneficiary)
+{
+    parts_write(out, beneficiary, NULL);
+}
+
+void coverage_update(struct buffer *out, const struct beneficiary *beneficiary, uint32_t week)
+{
+    int32_t day = week_day(week);
+    uint32_t batch = week_is_yearly(week) ? COVERAGE_BATCH : COVERAGE_BATCH_CHANGED;
+    struct coverage_load load = {beneficiary_load_instant(beneficiary, day, batch), date_from_day(day).year,
+                                 week};
+    parts_write(out, beneficiary, &load);
 }

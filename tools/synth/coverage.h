@@ -12,7 +12,10 @@
 
 #define COVERAGE_PARTS 4
 
-/* Appends four lines. */
+/* Appends four lines: as the history left them. */
 void coverage_write(struct buffer *out, const struct beneficiary *beneficiary);
+/* Appends four lines: as the load of that week writes them; the beneficiary as of that week (course_advance).
+ */
+void coverage_update(struct buffer *out, const struct beneficiary *beneficiary, uint32_t week);
 
 #endif

@@ -2,25 +2,17 @@
 
 #include "codec/base/check.h"
 #include "tools/synth/claim.h"
+#include "tools/synth/course.h"
 #include "tools/synth/coverage.h"
+#include "tools/synth/folder.h"
 #include "tools/synth/patient.h"
-#include "tools/synth/sink.h"
+#include "tools/synth/week.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <sys/stat.h>
-
-enum file { FILE_PATIENT, FILE_COVERAGE, FILE_CLAIM, FILE_COUNT };
-
-static const char *const file_names[FILE_COUNT] = {
-    [FILE_PATIENT] = "base/Patient.ndjson",
-    [FILE_COVERAGE] = "base/Coverage.ndjson",
-    [FILE_CLAIM] = "base/ExplanationOfBenefit.ndjson",
-};
 
 struct dataset {
     const struct dataset_options *options;
-    struct sink files[FILE_COUNT];
+    struct folder base;
     struct dataset_totals totals;
     dataset_progress *progress;
     void *context;
@@ -29,10 +21,8 @@ struct dataset {
 static enum status path_make(const struct dataset_options *options, const char *name, struct error *error)
 {
     struct buffer path = BUFFER_INIT;
-    enum status status = STATUS_OK;
     buffer_appendf(&path, "%s%s", options->directory, name);
-    if (mkdir(buffer_text(&path), 0777) && errno != EEXIST)
-        status = error_set_errno(error, "cannot make the directory %s", buffer_text(&path));
+    enum status status = directory_make(buffer_text(&path), error);
     buffer_release(&path);
     return status;
 }
@@ -53,20 +43,18 @@ static enum status directory_check_empty(const char *path, struct error *error)
     return STATUS_OK;
 }
 
-static enum status files_open(struct dataset *dataset, struct error *error)
+static enum status base_open(struct dataset *dataset, struct error *error)
 {
     const struct dataset_options *options = dataset->options;
     enum status status = path_make(options, "", error);
     if (!status)
         status = directory_check_empty(options->directory, error);
     if (!status)
-        status = path_make(options, "/base", error);
-    if (!status)
         status = path_make(options, "/attribution", error);
-    for (int i = 0; i < FILE_COUNT && !status; i++) {
+    if (!status) {
         struct buffer path = BUFFER_INIT;
-        buffer_appendf(&path, "%s/%s", options->directory, file_names[i]);
-        status = sink_open(&dataset->files[i], buffer_text(&path), options->gzip, error);
+        buffer_appendf(&path, "%s/base", options->directory);
+        status = folder_open(&dataset->base, buffer_text(&path), options->gzip, error);
         buffer_release(&path);
     }
     return status;
@@ -75,7 +63,7 @@ static enum status files_open(struct dataset *dataset, struct error *error)
 static enum status claims_write(struct dataset *dataset, const struct beneficiary *beneficiary,
                                 struct error *error)
 {
-    struct sink *sink = &dataset->files[FILE_CLAIM];
+    struct sink *sink = &dataset->base.files[FOLDER_CLAIM];
     struct claim_cursor cursor;
     struct claim claim;
     claim_cursor_init(&cursor, beneficiary, HISTORY_END_YEAR - dataset->options->year_count, HISTORY_END_YEAR,
@@ -93,16 +81,15 @@ static enum status claims_write(struct dataset *dataset, const struct beneficiar
 static enum status beneficiary_write(struct dataset *dataset, const struct beneficiary *beneficiary,
                                      struct error *error)
 {
-    patient_write(&dataset->files[FILE_PATIENT].buffer, beneficiary);
-    coverage_write(&dataset->files[FILE_COVERAGE].buffer, beneficiary);
+    patient_write(&dataset->base.files[FOLDER_PATIENT].buffer, beneficiary);
+    coverage_write(&dataset->base.files[FOLDER_COVERAGE].buffer, beneficiary);
     enum status status = claims_write(dataset, beneficiary, error);
-    for (int i = 0; i < FILE_COUNT && !status; i++)
-        status = sink_relieve(&dataset->files[i], error);
-    dataset->totals.beneficiaries++;
+    if (!status)
+        status = folder_relieve(&dataset->base, error);
+    dataset->totals.done++;
+    dataset->totals.patients++;
     dataset->totals.coverages += COVERAGE_PARTS;
-    dataset->totals.line_bytes = 0;
-    for (int i = 0; i < FILE_COUNT; i++)
-        dataset->totals.line_bytes += dataset->files[i].line_bytes + dataset->files[i].buffer.size;
+    dataset->totals.line_bytes = folder_line_bytes(&dataset->base);
     if (dataset->progress)
         dataset->progress(dataset->context, &dataset->totals);
     return status;
@@ -147,16 +134,26 @@ enum status dataset_write(const struct dataset_options *options, dataset_progres
 {
     CHECK(options->aco_count <= ACOS_MAX && options->beneficiary_count <= BENEFICIARIES_MAX);
     CHECK(options->shared_count <= options->beneficiary_count);
+    CHECK(options->week_count <= WEEKS_MAX);
     struct dataset dataset = {.options = options, .progress = progress, .context = context};
-    for (int i = 0; i < FILE_COUNT; i++)
-        dataset.files[i] = (struct sink)SINK_INIT;
-    enum status status = files_open(&dataset, error);
+    for (int i = 0; i < FOLDER_FILE_COUNT; i++)
+        dataset.base.files[i] = (struct sink)SINK_INIT;
+    enum status status = base_open(&dataset, error);
     for (uint32_t i = 0; i < options->aco_count && !status; i++)
         status = aco_write(&dataset, i, error);
-    for (int i = 0; i < FILE_COUNT && !status; i++)
-        status = sink_finish(&dataset.files[i], error);
-    for (int i = 0; i < FILE_COUNT; i++)
-        sink_close(&dataset.files[i]);
+    if (!status)
+        status = folder_finish(&dataset.base, error);
+    folder_close(&dataset.base);
+    for (uint32_t week = 1; week <= options->week_count && !status; week++)
+        status = week_write(options, week, progress, context, &dataset.totals, error);
     *ret_totals = dataset.totals;
     return status;
+}
+
+uint64_t dataset_steps(const struct dataset_options *options)
+{
+    uint64_t steps = 0;
+    for (uint32_t week = 0; week <= options->week_count; week++)
+        steps += (uint64_t)options->aco_count * course_count(options->beneficiary_count, week);
+    return steps;
 }

@@ -8,11 +8,15 @@ void eob_billable_period(struct buffer *out, const struct claim *claim, bool wit
 {
     static const struct code final_bill = CODE("3", "Final bill");
     static const struct code adjusted_bill = CODE("5", "Debit adjustment");
+    static const struct code cancelled_bill = CODE("0", "Credit adjustment");
     JSON(out, "\"billablePeriod\":{\"end\":\"");
     date_append(out, claim->through_day);
     if (with_query_code) {
         JSON(out, "\",\"extension\":[");
-        extension_code(out, &field_query, claim->adjusted ? adjusted_bill : final_bill);
+        extension_code(out, &field_query,
+                       claim->cancelled                     ? cancelled_bill
+                       : claim->adjusted || claim->revision ? adjusted_bill
+                                                            : final_bill);
         JSON(out, "],\"start\":\"");
     } else {
         JSON(out, "\",\"start\":\"");
@@ -30,9 +34,7 @@ static void claim_number_append(struct buffer *out, uint64_t number)
 void eob_id(struct buffer *out, const struct claim *claim)
 {
     JSON(out, "\"id\":\"");
-    buffer_append_slice(out, claim_family_name(claim->family));
-    JSON(out, "-");
-    claim_number_append(out, claim->id);
+    claim_id_append(out, claim);
     if (claim->family == CLAIM_PDE)
         JSON(out, "\",\"identifier\":[{\"system\":\"" VARIABLE_URL "pde_id\",\"value\":\"");
     else
@@ -80,6 +82,13 @@ void eob_payment(struct buffer *out, int64_t cents)
 void eob_aco_extension(struct buffer *out, const struct claim *claim)
 {
     extension_identifier(out, &field_aco, claim->beneficiary->aco);
+}
+
+void eob_status(struct buffer *out, const struct claim *claim)
+{
+    JSON(out, "\"resourceType\":\"ExplanationOfBenefit\",\"status\":\"");
+    buffer_append_text(out, claim->cancelled ? "cancelled" : "active");
+    JSON(out, "\",");
 }
 
 void eob_care_team(struct buffer *out, struct slice system, uint64_t provider, enum care_role role,

@@ -29,6 +29,7 @@ void eob_insurance(struct buffer *out, const struct claim *claim, char part);
 void eob_meta(struct buffer *out, const struct claim *claim);
 void eob_patient(struct buffer *out, const struct claim *claim);
 void eob_payment(struct buffer *out, int64_t cents);
+void eob_status(struct buffer *out, const struct claim *claim); /* resourceType and status */
 /* Members of the array; they put the comma themselves. */
 void eob_aco_extension(struct buffer *out, const struct claim *claim);
 

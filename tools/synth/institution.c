@@ -47,6 +47,7 @@ static void revenue_line_draw(struct revenue_line *line, struct claim *claim, co
     line->deductible = random_chance(random, 90) ? percent_of(allowed, random_between(random, 10, 80)) : 0;
     line->coinsurance = random_chance(random, 850) ? percent_of(allowed - line->deductible, 20) : 0;
     line->paid = percent_of(allowed - line->deductible - line->coinsurance, claim->adjusted ? 90 : 98);
+    line->paid = claim_paid(claim, line->paid);
 }
 
 void institution_draw(struct institution_claim *institution, struct claim *claim,
@@ -157,10 +158,11 @@ void institution_provider(struct buffer *out, const struct claim *claim,
     JSON(out, "\"}},");
 }
 
-void institution_close(struct buffer *out, const struct institution_claim *institution,
-                       const char *type_codings)
+void institution_close(struct buffer *out, const struct claim *claim,
+                       const struct institution_claim *institution, const char *type_codings)
 {
-    JSON(out, "\"resourceType\":\"ExplanationOfBenefit\",\"status\":\"active\",\"totalCost\":");
+    eob_status(out, claim);
+    JSON(out, "\"totalCost\":");
     json_money(out, institution->charge);
     JSON(out, ",\"type\":{\"coding\":[");
     buffer_append_text(out, type_codings);
@@ -209,7 +211,12 @@ void institution_frequency(struct buffer *out, const struct claim *claim, uint32
 {
     static const struct code whole = CODE("1", "Admit thru discharge claim");
     static const struct code replacement = CODE("7", "Replacement of prior claim");
-    information_code(out, &frequency, claim->adjusted ? replacement : whole, sequence);
+    static const struct code cancel = CODE("8", "Void/Cancel of prior claim");
+    information_code(out, &frequency,
+                     claim->cancelled                     ? cancel
+                     : claim->adjusted || claim->revision ? replacement
+                                                          : whole,
+                     sequence);
 }
 
 void institution_discharge(struct buffer *out, struct claim *claim, uint32_t *sequence)

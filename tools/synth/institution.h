@@ -61,8 +61,8 @@ void institution_procedures(struct buffer *out, struct claim *claim, uint32_t co
 void institution_provider(struct buffer *out, const struct claim *claim,
                           const struct institution_claim *institution);
 /* resourceType, status, totalCost and the begin of type, whose codings follow. */
-void institution_close(struct buffer *out, const struct institution_claim *institution,
-                       const char *type_codings);
+void institution_close(struct buffer *out, const struct claim *claim,
+                       const struct institution_claim *institution, const char *type_codings);
 
 /* The member benefitBalance around days or visits (`name` and `title` as in a FIELD). */
 void institution_balance_open(struct buffer *out);

@@ -12,7 +12,7 @@
 #define PROGRESS_INTERVAL_US (US_PER_SECOND / 5)
 
 struct progress {
-    uint64_t beneficiary_count;
+    uint64_t steps;
     int64_t begin_us;
     int64_t shown_us;
 };
@@ -27,10 +27,18 @@ static void progress_show(void *context, const struct dataset_totals *totals)
     progress->shown_us = now_us;
     double seconds = (double)(now_us - progress->begin_us) / 1e6;
     double megabytes = (double)totals->line_bytes / 1e6;
-    fprintf(stderr,
-            "\r%" PRIu64 " of %" PRIu64 " beneficiaries, %" PRIu64 " claims, %.0f MB, %.0f MB/s\033[K",
-            totals->beneficiaries, progress->beneficiary_count, totals->claims, megabytes,
+    fprintf(stderr, "\r%.0f %%, %" PRIu64 " patients, %" PRIu64 " claims, %.0f MB, %.0f MB/s\033[K",
+            100 * (double)totals->done / (double)progress->steps, totals->patients, totals->claims, megabytes,
             seconds > 0 ? megabytes / seconds : 0);
+}
+
+static void summary_print(const struct dataset_options *dataset, const struct dataset_totals *totals)
+{
+    printf("%s: %u ACOs, ", dataset->directory, dataset->aco_count);
+    if (dataset->week_count)
+        printf("%u weeks, ", dataset->week_count);
+    printf("%" PRIu64 " patients, %" PRIu64 " coverages, %" PRIu64 " claims, %.1f MB of lines\n",
+           totals->patients, totals->coverages, totals->claims, (double)totals->line_bytes / 1e6);
 }
 
 int main(int argc, char **argv)
@@ -43,7 +51,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     bool watched = !options->quiet && isatty(STDERR_FILENO);
     struct progress progress = {
-        .beneficiary_count = (uint64_t)dataset->aco_count * dataset->beneficiary_count,
+        .steps = dataset_steps(dataset),
         .begin_us = clock_monotonic_us(),
     };
     struct dataset_totals totals;
@@ -55,10 +63,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "sluice-synth: %s%s\n", error.text,
                 status == STATUS_EXISTS ? "" : "; what was written is not complete");
     else if (!options->quiet)
-        printf("%s: %u ACOs, %" PRIu64 " patients, %" PRIu64 " coverages, %" PRIu64
-               " claims, %.1f MB of lines\n",
-               dataset->directory, dataset->aco_count, totals.beneficiaries, totals.coverages, totals.claims,
-               (double)totals.line_bytes / 1e6);
+        summary_print(dataset, &totals);
     bool told = fflush(stdout) == 0;
     mem_free(options);
     return status || !told ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -1,6 +1,7 @@
 #include "tools/synth/options.h"
 
 #include "tools/synth/claim.h"
+#include "tools/synth/course.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -28,6 +29,7 @@ enum option_key {
     KEY_SHARED,
     KEY_YEARS,
     KEY_WEEKS,
+    KEY_DELETIONS,
     KEY_GZIP,
     KEY_ACO_IDS,
 };
@@ -41,7 +43,8 @@ static const struct argp_option option_table[] = {
      "Beneficiaries of each ACO (100; at most " LIMIT_TEXT(BENEFICIARIES_MAX) ")", 0},
     {"shared", KEY_SHARED, "N", 0, "So many of each ACO are in the next ACO's roster too (0)", 0},
     {"years", KEY_YEARS, "N", 0, "Years of claims, up to the end of 2025 (3; at most 10)", 0},
-    {"weeks", KEY_WEEKS, "N", 0, "Weekly updates: not in this version, so only 0", 0},
+    {"weeks", KEY_WEEKS, "N", 0, "Weekly updates after the base (0; at most " LIMIT_TEXT(WEEKS_MAX) ")", 0},
+    {"deletions", KEY_DELETIONS, NULL, 0, "Weeks with a Bundle of deleted claims, deleted.json", 0},
     {"gzip", KEY_GZIP, NULL, 0, "Write .ndjson.gz", 0},
     {"quiet", KEY_QUIET, NULL, 0, "No progress and no summary", 0},
     {NULL, 0, NULL, 0, NULL, 0},
@@ -55,9 +58,12 @@ static const char documentation[] =
     "  sluice-synth --out demo\n"
     "  sluice-synth --out demo --acos 3 --beneficiaries 200 --shared 5 --gzip\n"
     "  sluice-synth --out demo --aco-ids A9994,A9995 --years 7 --seed 42\n"
+    "  sluice-synth --out demo --acos 2 --weeks 6\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 wrong usage.\n"
-    "A beneficiary has about 0.55 MB of lines for each year.";
+    "A beneficiary has about 0.55 MB of lines for each year. week-01 is the load of the first Saturday of "
+    "2026;\n"
+    "a week has new, revised and cancelled claims, changes of persons and a roster of each ACO.";
 
 static uint64_t number_parse(struct argp_state *state, const char *name, const char *text, uint64_t low,
                              uint64_t high)
@@ -152,8 +158,10 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         dataset->year_count = (int32_t)number_parse(state, "years", value, 1, CLAIM_YEARS_MAX);
         return 0;
     case KEY_WEEKS:
-        if (number_parse(state, "weeks", value, 0, UINT32_MAX))
-            argp_error(state, "--weeks: this version makes no weekly updates; leave it out, or give 0");
+        dataset->week_count = (uint32_t)number_parse(state, "weeks", value, 0, WEEKS_MAX);
+        return 0;
+    case KEY_DELETIONS:
+        dataset->deletions = true;
         return 0;
     case KEY_GZIP:
         dataset->gzip = true;

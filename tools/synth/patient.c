@@ -1,5 +1,7 @@
 #include "tools/synth/patient.h"
 
+#include "tools/synth/course.h"
+
 #define PATIENT_BATCH         35    /* rows of one write in the yearly load */
 #define PATIENT_BATCH_CHANGED 16384 /* in the other weeks so few change that one write spans many */
 #define UNTOUCHED_PERMILLE    100   /* not written since before 2020 */
@@ -24,11 +26,16 @@ struct patient_load {
     int32_t reference_year;
 };
 
-static struct patient_load patient_load_draw(const struct beneficiary *b, struct random *random)
+static bool died_in_history(const struct beneficiary *b)
+{
+    return b->death_day < day_from_date(HISTORY_END_YEAR, 1, 1);
+}
+
+static struct patient_load history_load_draw(const struct beneficiary *b, struct random *random)
 {
     int32_t year = HISTORY_END_YEAR - 1;
     int32_t january = day_at_or_after(day_from_date(year, 1, 2), 6);
-    if (b->death_day != INT32_MAX) {
+    if (died_in_history(b)) {
         int32_t reported = day_at_or_after(b->death_day + 30, 6);
         return (struct patient_load){beneficiary_load_instant(b, reported, PATIENT_BATCH_CHANGED), year};
     }
@@ -50,11 +57,14 @@ static void mbi_identifier(struct buffer *out, const char *mbi, struct code curr
     JSON(out, "\"}");
 }
 
-void patient_write(struct buffer *out, const struct beneficiary *b)
+static void line_write(struct buffer *out, const struct beneficiary *b, const struct patient_load *of_week)
 {
     struct random random;
     random_seed(&random, random_mix(b->seed, 'p'));
-    struct patient_load load = patient_load_draw(b, &random);
+    /* Drawn also for a week, so that what follows stays as it was. */
+    struct patient_load load = history_load_draw(b, &random);
+    if (of_week)
+        load = *of_week;
 
     JSON(out, "{\"address\":[{");
     if (random_chance(&random, 800)) {
@@ -84,8 +94,8 @@ void patient_write(struct buffer *out, const struct beneficiary *b)
     buffer_append(out, b->mbi_hash, MBI_HASH_SIZE);
     JSON(out, "\"}");
     mbi_identifier(out, b->mbi, current);
-    if (b->previous_mbi[0])
-        mbi_identifier(out, b->previous_mbi, historic);
+    for (uint32_t i = 0; i < b->former_mbi_count; i++)
+        mbi_identifier(out, b->former_mbis[i], historic);
     JSON(out, "],\"meta\":{\"lastUpdated\":\"");
     instant_append(out, load.instant);
     JSON(out, "\"},\"name\":[{\"family\":\"");
@@ -97,4 +107,24 @@ void patient_write(struct buffer *out, const struct beneficiary *b)
     JSON(out, "\",\"");
     buffer_append_char(out, b->middle);
     JSON(out, "\"],\"use\":\"usual\"}],\"resourceType\":\"Patient\"}\n");
+}
+
+void patient_write(struct buffer *out, const struct beneficiary *beneficiary)
+{
+    line_write(out, beneficiary, NULL);
+}
+
+void patient_update(struct buffer *out, const struct beneficiary *beneficiary, uint32_t week)
+{
+    int32_t day = week_day(week);
+    uint32_t batch = week_is_yearly(week) ? PATIENT_BATCH : PATIENT_BATCH_CHANGED;
+    struct patient_load load = {beneficiary_load_instant(beneficiary, day, batch), date_from_day(day).year};
+    line_write(out, beneficiary, &load);
+}
+
+bool patient_is_in_yearly_load(const struct beneficiary *b)
+{
+    struct random random;
+    random_seed(&random, random_mix(b->seed, 'p'));
+    return b->death_day == INT32_MAX && !random_chance(&random, UNTOUCHED_PERMILLE);
 }

@@ -9,7 +9,11 @@
 
 #include "tools/synth/beneficiary.h"
 
-/* Appends one line. */
+/* Appends one line: as the history left it. */
 void patient_write(struct buffer *out, const struct beneficiary *beneficiary);
+/* Appends one line: as the load of that week writes it; the beneficiary as of that week (course_advance). */
+void patient_update(struct buffer *out, const struct beneficiary *beneficiary, uint32_t week);
+/* The yearly load leaves out the dead, and those not touched since before 2020. */
+bool patient_is_in_yearly_load(const struct beneficiary *beneficiary);
 
 #endif

@@ -127,23 +127,26 @@ static void demographics_add(struct roster *roster, const struct beneficiary *b)
     roster->row_count++;
 }
 
-static void cross_reference_add(struct roster *roster, const struct beneficiary *b)
+/* From one MBI to the one before it: several changes make a chain. */
+static void cross_reference_add(struct roster *roster, const struct beneficiary *b, uint32_t former)
 {
     char *row = row_begin(&roster->cross_references, CCLF9_ROW_BYTES);
-    int32_t obsolete = roster->day - 400 - (int32_t)(b->seed % 900);
+    const char *newer = former ? b->former_mbis[former - 1] : b->mbi;
+    bool oldest = former + 1 == b->former_mbi_count;
     row[0] = 'M';
-    field_put(row, 2, 12, slice_make(b->mbi, MBI_SIZE));
-    field_put(row, 13, 23, slice_make(b->previous_mbi, MBI_SIZE));
-    field_put_day(row, 24, day_from_date(2018, 4, 1)); /* the first MBIs were given then */
-    field_put_day(row, 34, obsolete);
+    field_put(row, 2, 12, slice_make(newer, MBI_SIZE));
+    field_put(row, 13, 23, slice_make(b->former_mbis[former], MBI_SIZE));
+    /* The first MBIs were given in April of 2018. */
+    field_put_day(row, 24, oldest ? day_from_date(2018, 4, 1) : b->former_until[former + 1]);
+    field_put_day(row, 34, b->former_until[former]);
     roster->cross_reference_count++;
 }
 
 void roster_add(struct roster *roster, const struct beneficiary *beneficiary)
 {
     demographics_add(roster, beneficiary);
-    if (beneficiary->previous_mbi[0])
-        cross_reference_add(roster, beneficiary);
+    for (uint32_t i = 0; i < beneficiary->former_mbi_count; i++)
+        cross_reference_add(roster, beneficiary, i);
 }
 
 static void summary_row(struct buffer *out, const char *file, const char *description, uint32_t count,

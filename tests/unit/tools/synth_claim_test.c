@@ -1,6 +1,7 @@
 #include "tools/synth/claim.h"
 
 #include "codec/json_reader.h"
+#include "tools/synth/course.h"
 #include "tools/synth/coverage.h"
 #include "tools/synth/patient.h"
 #include "tools/synth/roster.h"
@@ -92,7 +93,78 @@ static void lines_of_every_family_are_json_with_sorted_keys(void **state)
     json_reader_free(reader);
 }
 
-/* What a weekly update will be: the loads of one week, and all weeks together are the whole. */
+static void what_weeks_write_is_json_with_sorted_keys(void **state)
+{
+    (void)state;
+    struct json_reader *reader = json_reader_new();
+    struct buffer lines = BUFFER_INIT;
+    unsigned counts[CLAIM_FAMILY_COUNT] = {0};
+    for (uint32_t i = 0; i < BENEFICIARIES; i++) {
+        struct beneficiary drawn;
+        beneficiary_of(&drawn, i);
+        struct beneficiary beneficiary = drawn;
+        course_advance(&beneficiary, WEEKS_MAX);
+        patient_update(&lines, &beneficiary, WEEKS_MAX);
+        coverage_update(&lines, &beneficiary, WEEKS_MAX);
+        for (uint32_t week = 20; week <= WEEKS_MAX; week += 20) {
+            struct claim_cursor cursor;
+            struct claim claim;
+            claim_cursor_init(&cursor, &drawn, 2025, CLAIM_END_YEAR, week_day(1), week_day(week));
+            while (claim_next(&cursor, &claim)) {
+                enum claim_change change = claim_advance(&claim, week);
+                if (change != CLAIM_REVISED && change != CLAIM_CANCELLED)
+                    continue;
+                claim_write(&lines, &claim);
+                counts[claim.family]++;
+            }
+        }
+        lines_are_sorted_json(reader, &lines);
+        buffer_reset(&lines);
+    }
+    static const enum claim_family often[] = {CLAIM_CARRIER, CLAIM_OUTPATIENT, CLAIM_PDE};
+    for (size_t i = 0; i < sizeof often / sizeof often[0]; i++)
+        assert_true(counts[often[i]] > 0);
+    buffer_release(&lines);
+    json_reader_free(reader);
+}
+
+static void a_person_known_in_a_week_is_the_one_of_the_week_before_until_a_change(void **state)
+{
+    (void)state;
+    unsigned changes = 0;
+    for (uint32_t i = 0; i < 200; i++) {
+        struct beneficiary drawn;
+        beneficiary_of(&drawn, i);
+        struct beneficiary before = drawn;
+        struct beneficiary served = drawn;
+        course_foresee(&served);
+        for (uint32_t week = 1; week <= WEEKS_MAX; week++) {
+            struct beneficiary now = drawn;
+            bool changed = course_advance(&now, week);
+            if (!changed)
+                assert_memory_equal(&now, &before, sizeof now);
+            if (before.death_day != INT32_MAX)
+                assert_false(changed);
+            changes += changed;
+            before = now;
+        }
+        assert_int_equal(before.death_day, served.death_day);
+    }
+    assert_in_range(changes, 20, 120);
+}
+
+static void who_joins_is_counted_from_the_week_in_which_he_is_listed(void **state)
+{
+    (void)state;
+    for (uint32_t base = 1; base < 3000; base += 97)
+        for (uint32_t week = 1; week <= WEEKS_MAX; week++)
+            for (uint32_t i = course_count(base, week - 1); i < course_count(base, week); i++)
+                assert_int_equal(course_joined(base, i), week);
+    assert_int_equal(course_joined(10, 9), 0);
+    assert_int_equal(course_count(BENEFICIARIES_MAX, WEEKS_MAX), BENEFICIARIES_MAX);
+}
+
+/* The loads of one week, and all weeks together are the whole. */
 static void load_windows_share_out_the_claims(void **state)
 {
     (void)state;
@@ -127,12 +199,12 @@ static void the_heaviest_beneficiary_stays_within_his_ids(void **state)
     beneficiary.intensity_q16 = 20 * Q16_ONE;
     beneficiary.has_part_d = true;
     beneficiary.death_day = INT32_MAX;
-    history(&cursor, &beneficiary);
+    claim_cursor_init(&cursor, &beneficiary, 2021, CLAIM_END_YEAR, INT32_MIN, INT32_MAX);
     while (claim_next(&cursor, &claim)) {
         assert_true(claim.id - BENE_NUMBER_BASE < 100000);
         count++;
     }
-    assert_in_range(count, 5000, 8000);
+    assert_in_range(count, 7000, 11000);
 }
 
 static void mbis_never_repeat_and_are_never_real(void **state)
@@ -146,6 +218,16 @@ static void mbis_never_repeat_and_are_never_real(void **state)
     assert_int_equal(first.mbi[1], 'S');
     beneficiary_draw(&first, 1, SLICE_LITERAL("A9990"), ACOS_MAX - 1, BENEFICIARIES_MAX - 1);
     assert_int_equal(first.mbi[1], 'S');
+    uint32_t had = first.former_mbi_count;
+    while (beneficiary_mbi_replace(&first, 0))
+        assert_int_equal(first.mbi[1], 'S');
+    assert_int_equal(first.former_mbi_count, FORMER_MBIS_MAX);
+    for (uint32_t i = 0; i < FORMER_MBIS_MAX; i++) {
+        assert_memory_not_equal(first.mbi, first.former_mbis[i], MBI_SIZE);
+        for (uint32_t j = 0; j < i; j++)
+            assert_memory_not_equal(first.former_mbis[i], first.former_mbis[j], MBI_SIZE);
+    }
+    assert_true(had < FORMER_MBIS_MAX);
 }
 
 static void aco_ids_have_the_forms_of_the_archives(void **state)
@@ -189,6 +271,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_of_every_family_are_json_with_sorted_keys),
+        cmocka_unit_test(what_weeks_write_is_json_with_sorted_keys),
+        cmocka_unit_test(a_person_known_in_a_week_is_the_one_of_the_week_before_until_a_change),
+        cmocka_unit_test(who_joins_is_counted_from_the_week_in_which_he_is_listed),
         cmocka_unit_test(load_windows_share_out_the_claims),
         cmocka_unit_test(the_heaviest_beneficiary_stays_within_his_ids),
         cmocka_unit_test(mbis_never_repeat_and_are_never_real),
