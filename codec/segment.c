@@ -8,7 +8,7 @@
 #include "codec/segment_table.h"
 
 #define SEGMENT_KIND    'S'
-#define SEGMENT_VERSION 1
+#define SEGMENT_VERSION 2
 #define HASH_SIZE       sizeof(uint64_t)
 
 static enum status corrupt(struct error *error, const char *what)
@@ -30,6 +30,7 @@ enum status segment_open(struct slice value, struct segment *ret_segment, struct
     uint32_t piece_bytes = reader_u32(&reader);
     segment.oldest_us = reader_i64(&reader);
     segment.newest_us = reader_i64(&reader);
+    uint8_t level = reader_u8(&reader);
     if (reader.failed)
         return corrupt(error, "shorter than its header");
     if (kind != SEGMENT_KIND)
@@ -46,6 +47,9 @@ enum status segment_open(struct slice value, struct segment *ret_segment, struct
         return corrupt(error, "impossible CRC operator");
     if (segment.oldest_us > segment.newest_us)
         return corrupt(error, "its oldest stamp is newer than its newest");
+    if (level > DEFLATE_LEVEL_BEST)
+        return corrupt(error, "an unknown level");
+    segment.level = (enum deflate_level)level;
     segment.table = reader_take(&reader, table_bytes);
     segment.hashes = reader_take(&reader, segment.count * HASH_SIZE);
     segment.piece = reader_take(&reader, piece_bytes);
@@ -109,6 +113,7 @@ done:
 
 struct segment_builder {
     struct deflater *deflater;
+    enum deflate_level level;
     struct segment_entry *entries; /* ids borrow from `ids` only in segment_builder_finish */
     size_t count;
     size_t capacity;
@@ -122,6 +127,7 @@ struct segment_builder {
 struct segment_builder *segment_builder_new(enum deflate_level level)
 {
     struct segment_builder *builder = mem_new(struct segment_builder);
+    builder->level = level;
     builder->deflater = deflater_new(level);
     return builder;
 }
@@ -227,6 +233,7 @@ void segment_builder_finish(struct segment_builder *builder, struct buffer *targ
     store_u32_le(header + 20, (uint32_t)piece_bytes);
     store_u64_le(header + 24, (uint64_t)builder->oldest_us);
     store_u64_le(header + 32, (uint64_t)builder->newest_us);
+    header[40] = (char)builder->level;
 
     builder->count = 0;
     buffer_reset(&builder->ids);

@@ -6,8 +6,11 @@
  * the piece and reads nothing but the header; the table is only opened to find, replace, filter or check.
  *
  *   u8 kind 'S', u8 version, u16 count, u32 raw bytes, u32 crc32 of raw, u32 crc operator of raw,
- *   u32 table bytes, u32 piece bytes, i64 oldest stamp, i64 newest stamp,
+ *   u32 table bytes, u32 piece bytes, i64 oldest stamp, i64 newest stamp, u8 level,
  *   table, u64 content hash of each resource, piece, DEFLATE_END
+ *
+ * The level (enum deflate_level) is the one that made the piece: compaction leaves alone what is at the best
+ * one.
  *
  * The table is not deflated: its columns are packed in bits, which is smaller for tables of this size (a
  * Huffman header costs 70 bytes) and needs no inflating. A *number* is LEB128: 7 bits a byte, the low ones
@@ -50,10 +53,10 @@
 
 #include <stdint.h>
 
-#define SEGMENT_RAW_TARGET  ((size_t)256 * 1024)
+#define SEGMENT_RAW_TARGET  ((size_t)1024 * 1024)
 #define SEGMENT_RAW_MAX     ((size_t)64 * 1024 * 1024)
 #define SEGMENT_COUNT_MAX   65535
-#define SEGMENT_HEADER_SIZE 40
+#define SEGMENT_HEADER_SIZE 41
 
 struct segment_entry {
     struct slice id;
@@ -74,9 +77,10 @@ struct segment {
     uint32_t crc_operator;
     int64_t oldest_us; /* stamps */
     int64_t newest_us;
-    struct slice table;  /* the columns */
-    struct slice hashes; /* u64 each */
-    struct slice piece;  /* without DEFLATE_END, which follows it in memory */
+    enum deflate_level level; /* of the piece */
+    struct slice table;       /* the columns */
+    struct slice hashes;      /* u64 each */
+    struct slice piece;       /* without DEFLATE_END, which follows it in memory */
 };
 
 /* Checks the header and the lengths, not the compressed contents. STATUS_UNSUPPORTED for a later version,

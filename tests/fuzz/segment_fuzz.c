@@ -81,7 +81,7 @@ static void run_table(struct slice input)
     struct slice columns = reader_take(&reader, reader_left(&reader));
     static const char piece[64] = {0};
     struct buffer value = BUFFER_INIT;
-    buffer_append(&value, "S\x01", 2);
+    buffer_append(&value, "S\x02", 2);
     buffer_append_u16(&value, count);
     buffer_append_u32(&value, raw_bytes);
     buffer_append_u32(&value, 0);
@@ -90,6 +90,7 @@ static void run_table(struct slice input)
     buffer_append_u32(&value, sizeof piece);
     buffer_append_i64(&value, oldest_us);
     buffer_append_i64(&value, newest_us);
+    buffer_append_u8(&value, DEFLATE_LEVEL_FAST);
     buffer_append_slice(&value, columns);
     memset(buffer_extend(&value, 8 * (size_t)count), 0xa5, 8 * (size_t)count);
     buffer_append(&value, piece, sizeof piece);

@@ -28,6 +28,7 @@ enum option_id {
     OPTION_STATE,
     OPTION_TYPE,
     OPTION_SINCE,
+    OPTION_OLDER_THAN_DAYS,
     OPTION_COUNT
 };
 
@@ -87,6 +88,7 @@ int command_jobs_expire(const struct invocation *invocation);
 int command_stat(const struct invocation *invocation);
 int command_get(const struct invocation *invocation);
 int command_dump(const struct invocation *invocation);
+int command_compact(const struct invocation *invocation);
 int command_verify(const struct invocation *invocation);
 int command_config_show(const struct invocation *invocation);
 int command_config_check(const struct invocation *invocation);

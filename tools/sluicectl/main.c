@@ -25,6 +25,7 @@ static const struct {
     [OPTION_STATE] = {"state", true},
     [OPTION_TYPE] = {"type", true},
     [OPTION_SINCE] = {"since", true},
+    [OPTION_OLDER_THAN_DAYS] = {"older-than-days", true},
 };
 
 struct command {
@@ -169,6 +170,14 @@ static const struct command commands[] = {
      COMMON | BIT(OPTION_JSON),
      true,
      command_verify},
+    {{"compact"},
+     "[--older-than-days N] [--json]",
+     "merge and recompress what is stored; may be interrupted",
+     0,
+     0,
+     COMMON | BIT(OPTION_OLDER_THAN_DAYS) | BIT(OPTION_JSON),
+     true,
+     command_compact},
     {{"config", "check"}, "FILE", "check a file of settings", 1, 1, COMMON, false, command_config_check},
     {{"config", "show"},
      "",

@@ -278,10 +278,11 @@ static void stored_form_is_what_the_header_file_says(void **unused)
 {
     (void)unused;
     static const char stored[] =
-        "S\x01\x02\x00\x06\x00\x00\x00"                                    /* count, raw bytes */
+        "S\x02\x02\x00\x06\x00\x00\x00"                                    /* count, raw bytes */
         "\xaf\xf1\x38\x9c\x80\x1b\x35\xe1"                                 /* crc, its operator */
         "\x22\x00\x00\x00\x10\x00\x00\x00"                                 /* table bytes, piece bytes */
         "\xe8\x03\x00\x00\x00\x00\x00\x00\xb8\x0b\x00\x00\x00\x00\x00\x00" /* stamps */
+        "\x01"                                                             /* level: best */
         "\x02\x00\xd0\x0f\x00\x01\x02"                                     /* two instants, unit 2000 */
         "\x00\x01\x02\x00\x01\x02\x03\x00"                                 /* stamps, source times, sizes */
         "\xc8\x01\x00\x01\x01\x00\x02\x03" /* first days from 100, last days */
@@ -341,13 +342,14 @@ static void open_refuses_what_its_header_denies(void **unused)
         uint64_t value;
         enum status status;
     } changes[] = {
-        {0, 1, 'T', STATUS_CORRUPT},         {1, 1, 2, STATUS_UNSUPPORTED},
+        {0, 1, 'T', STATUS_CORRUPT},         {1, 1, 1, STATUS_UNSUPPORTED},
         {2, 2, 0, STATUS_CORRUPT},           {2, 2, 8, STATUS_CORRUPT},
         {2, 2, UINT16_MAX, STATUS_CORRUPT},  {4, 4, 8, STATUS_CORRUPT},
         {4, 4, UINT32_MAX, STATUS_CORRUPT},  {4, 4, SEGMENT_RAW_MAX, STATUS_CORRUPT},
         {12, 4, 0, STATUS_CORRUPT},          {16, 4, 0, STATUS_CORRUPT},
         {16, 4, UINT32_MAX, STATUS_CORRUPT}, {20, 4, 0, STATUS_CORRUPT},
         {20, 4, UINT32_MAX, STATUS_CORRUPT}, {24, 8, INT64_MAX, STATUS_CORRUPT},
+        {40, 1, 2, STATUS_CORRUPT},
     };
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         char *at = value.data + changes[i].offset;

@@ -237,7 +237,7 @@ static void a_replaced_resource_supersedes_its_segment_and_rewrites_the_rest(voi
 static void segments_stay_about_their_target_size(void **state)
 {
     struct fixture *f = *state;
-    enum { COUNT = 6000 };
+    enum { COUNT = 20000 };
     struct import_item **items = mem_new_array(struct import_item *, COUNT);
     for (int i = 0; i < COUNT; i++) {
         char id[32];

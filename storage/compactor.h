@@ -1,0 +1,47 @@
+/*
+ * The compactor: makes the delta that merges and recompresses what is stored of one beneficiary and type. It
+ * is to compaction what the packer is to an import (storage/resources.h's two steps).
+ *
+ * Segments whose newest stamp is older than a bound are *old*. Of these it takes what is not at the best
+ * level and what is small, and merges it in id order into segments of about SEGMENT_RAW_TARGET: a claim at a
+ * time costs six times the bytes of claims that stand together. Large ones at the best level are left alone,
+ * so a later compaction costs what came since, not what is there. *Young* ones are recompressed each by
+ * itself: a
+ * `_since` that falls into a segment costs inflating it, and clients ask for what is young.
+ *
+ * Nothing else changes: lines, ids, stamps and hashes stay as they are, so exports are the same with any
+ * `_since`, before and after.
+ *
+ * Threading: a compactor belongs to one thread.
+ */
+#ifndef STORAGE_COMPACTOR_H
+#define STORAGE_COMPACTOR_H
+
+#include "storage/resources.h"
+
+/* An old segment with fewer raw bytes is worth merging with another one. */
+#define COMPACT_SMALL_BYTES (SEGMENT_RAW_TARGET / 4)
+/* Of what one delta takes, unless one segment is larger by itself: it bounds memory and the writer's turn. */
+#define COMPACT_DELTA_RAW_BYTES_MAX ((size_t)16 * 1024 * 1024)
+
+struct compactor;
+
+/* Segments whose newest stamp is earlier than merge_before_us are old. */
+struct compactor *compactor_new(struct store *store, int64_t merge_before_us);
+void compactor_free(struct compactor *compactor);
+
+struct compact_result {
+    bool has_delta;         /* false: nothing is left to do here */
+    struct delta delta;     /* lives until the compactor's next call */
+    uint64_t stored_before; /* bytes of the segments that it supersedes */
+    uint64_t stored_after;  /* of those that it adds */
+};
+
+/* What there is to do for the beneficiary's resources of this type: as much as one delta takes. Apply it and
+ * call again, until there is none. Reads a fresh snapshot, and deflates outside of it. STATUS_CORRUPT: a
+ * segment cannot be read; then nothing of this beneficiary and type is touched. */
+NODISCARD enum status compactor_pack(struct compactor *compactor, enum resource_type type,
+                                     struct slice beneficiary, struct compact_result *ret_result,
+                                     struct error *error);
+
+#endif
