@@ -215,6 +215,12 @@ static uint64_t resource_hash(const struct resource *resource, const struct reso
     return XXH3_64bits_digest(state);
 }
 
+static void resource_set_status(struct resource *resource, const struct resource_scan *scan)
+{
+    const struct scan_string *status = &scan->strings[SCAN_STATUS];
+    resource->entered_in_error = status->is_string && slice_equal_text(status->text, "entered-in-error");
+}
+
 static void resource_set_stamp_place(struct resource *resource, const struct resource_scan *scan)
 {
     resource->stamp_size = 0;
@@ -257,9 +263,27 @@ enum status resource_parse(struct resource_parser *parser, struct slice line, st
     resource.json = scan->document;
     resource_set_mbis(&resource, scan);
     resource_set_service_days(&resource, scan);
+    resource_set_status(&resource, scan);
     resource_set_stamp_place(&resource, scan);
     resource.content_hash = resource_hash(&resource, scan, parser->hash);
     *ret_resource = resource;
+    return STATUS_OK;
+}
+
+enum status resource_url_parse(struct slice url, enum resource_type *ret_type, struct slice *ret_id,
+                               struct error *error)
+{
+    const char *slash = url.size ? memchr(url.data, '/', url.size) : NULL;
+    struct slice name = slice_make(url.data, slash ? (size_t)(slash - url.data) : 0);
+    struct slice id = slice_skip(url, name.size + 1);
+    char excerpt[UTF8_EXCERPT_SIZE];
+    if (name.size == 0 || !id_is_valid(name) || !id_is_valid(id))
+        return error_set(error, STATUS_INVALID, "request.url: \"%s\" is not a type, \"/\" and an id",
+                         utf8_excerpt(url, excerpt));
+    if (!resource_type_find(name, ret_type))
+        return error_set(error, STATUS_UNSUPPORTED, "request.url: \"%s\" is not served here",
+                         utf8_excerpt(name, excerpt));
+    *ret_id = id;
     return STATUS_OK;
 }
 

@@ -64,6 +64,7 @@ struct resource {
     struct slice mbis[RESOURCE_MBI_MAX]; /* Patient only: identifiers of system us-mbi; current first */
     size_t mbi_count;
     bool has_last_updated;
+    bool entered_in_error; /* its status says so: it should never have been */
     int64_t last_updated_us;
     int32_t service_first_day; /* ExplanationOfBenefit: of billablePeriod, else of the items; DAY_NONE */
     int32_t service_last_day;
@@ -83,6 +84,11 @@ void resource_parser_free(struct resource_parser *parser);
 /* `line`: one resource, without or with its "\n" or "\r\n". */
 NODISCARD enum status resource_parse(struct resource_parser *parser, struct slice line,
                                      struct resource *ret_resource, struct error *error);
+
+/* What request.url of a Bundle's DELETE names: "Patient/123". STATUS_UNSUPPORTED: a type that is not in the
+ * table; STATUS_INVALID: anything else than a type and an id. `ret_id` borrows from `url`. */
+NODISCARD enum status resource_url_parse(struct slice url, enum resource_type *ret_type, struct slice *ret_id,
+                                         struct error *error);
 
 /* Appends resource->json with meta.lastUpdated set to `us`; nothing else changes. */
 void resource_stamp(const struct resource *resource, int64_t us, struct buffer *target);

@@ -11,7 +11,7 @@ struct place_key {
     enum scan_place place;
 };
 
-#define PLACE_KEYS_MAX 9
+#define PLACE_KEYS_MAX 10
 
 struct place_rule {
     bool is_array;
@@ -25,9 +25,10 @@ struct place_rule {
 
 static const struct place_rule place_rules[SCAN_CONTAINERS_END] = {
     [SCAN_ROOT] = {.keys = {KEY("resourceType", SCAN_RESOURCE_TYPE), KEY("id", SCAN_ID),
-                            KEY("meta", SCAN_META), KEY("beneficiary", SCAN_BENEFICIARY),
-                            KEY("patient", SCAN_PATIENT), KEY("billablePeriod", SCAN_BILLABLE_PERIOD),
-                            KEY("identifier", SCAN_IDENTIFIERS), KEY("item", SCAN_ITEMS)}},
+                            KEY("status", SCAN_STATUS), KEY("meta", SCAN_META),
+                            KEY("beneficiary", SCAN_BENEFICIARY), KEY("patient", SCAN_PATIENT),
+                            KEY("billablePeriod", SCAN_BILLABLE_PERIOD), KEY("identifier", SCAN_IDENTIFIERS),
+                            KEY("item", SCAN_ITEMS)}},
     [SCAN_META] = {.keys = {KEY("lastUpdated", SCAN_LAST_UPDATED)}},
     [SCAN_BENEFICIARY] = {.keys = {KEY("reference", SCAN_BENEFICIARY_REFERENCE)}},
     [SCAN_PATIENT] = {.keys = {KEY("reference", SCAN_PATIENT_REFERENCE)}},
