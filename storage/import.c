@@ -4,7 +4,10 @@
 #include "codec/base/bytes.h"
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
+#include "codec/bundle.h"
+#include "codec/instant.h"
 #include "storage/accounts.h"
+#include "storage/deletion.h"
 #include "storage/import_feed.h"
 
 #include <pthread.h>
@@ -14,15 +17,20 @@
 #include <unistd.h>
 
 #define IMPORT_THREADS_MAX 64
+#define OWNERS_IN_SNAPSHOT 10000 /* looked for in one read transaction: about 10 ms */
 #define BATCH_BYTES        ((size_t)1024 * 1024)
 #define BATCH_DELTAS_MAX   1024
 #define STALE_ATTEMPTS_MAX 1000 /* of one delta; each means that a kick-off or a change came between */
+/* In an item's order, below the number of its line: the entry of a line that is a Bundle. */
+#define ORDER_ENTRY_BITS 21
+_Static_assert(BUNDLE_ENTRIES_MAX < (size_t)1 << ORDER_ENTRY_BITS, "an entry's number fits into its bits");
 /* Of the memory, what one beneficiary may take and be kept when it is full. */
 #define CARRIED_SHARE 4
 
 struct import_thread {
     struct import *import;
     struct resource_parser *parser;
+    struct bundle bundle;
     struct packer *packer;
     struct buffer refused; /* struct refused_item: of packing */
     struct arena reasons;
@@ -58,6 +66,7 @@ struct import {
     size_t *firsts; /* index of each beneficiary's first group, and the end */
     bool *counted;  /* a beneficiary each */
     size_t beneficiary_count;
+    struct arena owners; /* of deleted resources */
 
     unsigned thread_count;
     struct import_thread threads[IMPORT_THREADS_MAX];
@@ -109,26 +118,31 @@ static bool mbi_is_storable(struct slice mbi)
     return mbi.size && !slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK));
 }
 
-static void parse_line(struct import_thread *thread, struct parsed_block *parsed, size_t index)
+static void refuse_item(struct parsed_block *parsed, size_t index, uint64_t line, enum status status,
+                        const struct error *error)
 {
-    const struct import_line *line = import_block_line(&parsed->block, index);
-    struct import_item *item = &parsed->items[index];
     struct import_refusal *refusal = &parsed->refusals[index];
+    refusal->line = line;
+    refusal->is_unsupported = status == STATUS_UNSUPPORTED;
+    refusal->reason = arena_text(&parsed->block.arena, slice_from_text(error->text));
+}
+
+static enum status parse_resource(struct import_thread *thread, struct parsed_block *parsed,
+                                  struct slice text, struct import_item *item, struct error *error)
+{
     struct arena *arena = &parsed->block.arena;
     struct resource resource;
-    struct error error;
-    enum status status = STATUS_OK;
-    item->type = RESOURCE_TYPE_COUNT;
-    refusal->reason = NULL;
-    if (line->too_long)
-        status = error_set(&error, STATUS_TOO_LARGE, "the line is longer than %zu bytes", RESOURCE_BYTES_MAX);
-    else
-        status = resource_parse(thread->parser, line->text, &resource, &error);
-    if (status != STATUS_OK) {
-        refusal->line = line->number;
-        refusal->is_unsupported = status == STATUS_UNSUPPORTED;
-        refusal->reason = arena_text(arena, slice_from_text(error.text));
-        return;
+    enum status status = resource_parse(thread->parser, text, &resource, error);
+    if (status != STATUS_OK)
+        return status;
+    item->beneficiary = arena_copy(arena, resource.beneficiary);
+    item->id = arena_copy(arena, resource.id);
+    item->has_last_updated = resource.has_last_updated;
+    item->type = (uint8_t)resource.type;
+    if (resource.entered_in_error && thread->import->options->deletes_errors) {
+        item->is_deletion = true;
+        item->source_us = resource.has_last_updated ? resource.last_updated_us : INT64_MAX;
+        return STATUS_OK;
     }
     struct slice *mbis = NULL;
     size_t mbi_count = 0;
@@ -139,26 +153,117 @@ static void parse_line(struct import_thread *thread, struct parsed_block *parsed
                 mbis[mbi_count++] = arena_copy(arena, resource.mbis[i]);
         }
     }
+    item->json = keep(parsed, resource.json);
+    item->mbis = mbis;
+    item->mbi_count = (uint8_t)mbi_count;
+    item->source_us = resource.has_last_updated ? resource.last_updated_us : LAST_UPDATED_DEFAULT_US;
+    item->content_hash = resource.content_hash;
+    item->service_first_day = resource.service_first_day;
+    item->service_last_day = resource.service_last_day;
+    item->stamp_place = (uint8_t)resource.stamp_place;
+    item->stamp_offset = (uint32_t)resource.stamp_offset;
+    item->stamp_size = (uint32_t)resource.stamp_size;
+    item->stamp_comma = resource.stamp_comma;
+    return STATUS_OK;
+}
+
+/* A Patient is its own beneficiary; of the others it is found when the load is put in order. */
+static enum status parse_deletion(struct parsed_block *parsed, struct slice url, struct slice time,
+                                  struct import_item *item, struct error *error)
+{
+    enum resource_type type;
+    struct slice id;
+    if (url.size == 0)
+        return error_set(error, STATUS_INVALID, "request.url: missing");
+    enum status status = resource_url_parse(url, &type, &id, error);
+    item->has_last_updated = time.size != 0;
+    item->source_us = INT64_MAX;
+    if (status == STATUS_OK && time.size) {
+        status = instant_parse(time, &item->source_us, error);
+        if (status != STATUS_OK)
+            error_prefix(error, "the deletion's time");
+    }
+    if (status != STATUS_OK)
+        return status;
+    item->is_deletion = true;
+    item->type = (uint8_t)type;
+    item->id = arena_copy(&parsed->block.arena, id);
+    if (type == RESOURCE_TYPE_PATIENT)
+        item->beneficiary = item->id;
+    return STATUS_OK;
+}
+
+static void item_init(struct import_item *item, const struct parsed_block *parsed, size_t line_index,
+                      uint64_t entry)
+{
     *item = (struct import_item){
-        .beneficiary = arena_copy(arena, resource.beneficiary),
-        .id = arena_copy(arena, resource.id),
-        .json = keep(parsed, resource.json),
-        .mbis = mbis,
-        .mbi_count = (uint8_t)mbi_count,
-        .source_us = resource.has_last_updated ? resource.last_updated_us : LAST_UPDATED_DEFAULT_US,
-        .has_last_updated = resource.has_last_updated,
-        .content_hash = resource.content_hash,
-        .order = parsed->order + index,
-        .line = line->number,
+        .type = RESOURCE_TYPE_COUNT,
+        .order = (parsed->order + line_index) << ORDER_ENTRY_BITS | entry,
+        .line = import_block_line(&parsed->block, line_index)->number,
         .file = parsed->file,
-        .service_first_day = resource.service_first_day,
-        .service_last_day = resource.service_last_day,
-        .type = (uint8_t)resource.type,
-        .stamp_place = (uint8_t)resource.stamp_place,
-        .stamp_offset = (uint32_t)resource.stamp_offset,
-        .stamp_size = (uint32_t)resource.stamp_size,
-        .stamp_comma = resource.stamp_comma,
     };
+}
+
+/* The entries of a line that is a Bundle, each as an item of its own. */
+static void parse_entries(struct import_thread *thread, struct parsed_block *parsed, size_t line_index)
+{
+    const struct bundle *bundle = &thread->bundle;
+    size_t count = bundle_count(bundle);
+    parsed_block_reserve(parsed, parsed->item_count + count);
+    for (size_t i = 0; i < count; i++) {
+        const struct bundle_entry *entry = bundle_entry_at(bundle, i);
+        size_t index = parsed->item_count++;
+        struct import_item *item = &parsed->items[index];
+        struct error error;
+        item_init(item, parsed, line_index, i + 1);
+        parsed->refusals[index].reason = NULL;
+        enum status status = entry->is_deletion
+                                 ? parse_deletion(parsed, entry->text, entry->time, item, &error)
+                                 : parse_resource(thread, parsed, entry->text, item, &error);
+        if (status != STATUS_OK) {
+            error_prefix(&error, "entry %llu", (unsigned long long)entry->number);
+            refuse_item(parsed, index, item->line, status, &error);
+        }
+    }
+}
+
+/* Bundles are rare in NDJSON: a line is read a second time only if it may be one. */
+static enum status parse_bundle(struct import_thread *thread, struct parsed_block *parsed, size_t index,
+                                struct error *error)
+{
+    struct slice text = import_block_line(&parsed->block, index)->text;
+    if (!memmem(text.data, text.size, "\"Bundle\"", sizeof "\"Bundle\"" - 1))
+        return STATUS_UNSUPPORTED;
+    struct error problem;
+    enum status status = bundle_read(&thread->bundle, text, &problem);
+    if (status != STATUS_OK) {
+        *error = problem;
+        return status;
+    }
+    if (!thread->bundle.is_bundle)
+        return STATUS_UNSUPPORTED;
+    parse_entries(thread, parsed, index);
+    return STATUS_OK;
+}
+
+static void parse_line(struct import_thread *thread, struct parsed_block *parsed, size_t index)
+{
+    const struct import_line *line = import_block_line(&parsed->block, index);
+    struct import_item *item = &parsed->items[index];
+    struct error error;
+    enum status status;
+    item_init(item, parsed, index, 0);
+    parsed->refusals[index].reason = NULL;
+    if (line->too_long)
+        status = error_set(&error, STATUS_TOO_LARGE, "the line is longer than %zu bytes", RESOURCE_BYTES_MAX);
+    else if (line->is_deletion)
+        status = parse_deletion(parsed, line->text, line->time, item, &error);
+    else
+        status = parse_resource(thread, parsed, line->text, item, &error);
+    if (status == STATUS_UNSUPPORTED && !line->is_entry)
+        status = parse_bundle(thread, parsed, index, &error);
+    if (status != STATUS_OK)
+        refuse_item(parsed, index, line->number, status, &error);
 }
 
 static void import_progress(struct import *import)
@@ -194,7 +299,7 @@ static void import_report(struct import *import, const struct parsed_block *list
     for (; list; list = list->next) {
         import->counts.bytes += list->block.text.size;
         import->counts.lines += list->line_count;
-        for (size_t i = 0; i < list->line_count; i++) {
+        for (size_t i = 0; i < list->item_count; i++) {
             const struct import_refusal *refusal = &list->refusals[i];
             if (!refusal->reason)
                 continue;
@@ -228,6 +333,8 @@ static void counts_add(struct import_counts *sum, const struct import_counts *mo
     sum->replaced += more->replaced;
     sum->identical += more->identical;
     sum->late += more->late;
+    sum->deleted += more->deleted;
+    sum->deleted_unknown += more->deleted_unknown;
     sum->refused += more->refused;
     sum->stamped += more->stamped;
     sum->undated += more->undated;
@@ -240,7 +347,8 @@ static void group_done(struct import_thread *thread, const struct import_group *
                        const struct import_counts *counts, bool changes)
 {
     counts_add(&thread->counts, counts);
-    if (changes && !*group->counted) {
+    bool is_somebodys = group->items[0]->beneficiary.size != 0;
+    if (changes && is_somebodys && !*group->counted) {
         *group->counted = true;
         thread->counts.beneficiaries++;
     }
@@ -362,19 +470,120 @@ static void *pack_body(void *argument)
     return NULL;
 }
 
+/* ---- whose deleted resources are ---- */
+
+/* A deletion of which that is not known. Each is packed by itself. */
+static bool item_is_nobodys(const struct import_item *item)
+{
+    return item->beneficiary.size == 0;
+}
+
+static int item_compare_names(const struct import_item *x, const struct import_item *y)
+{
+    return x->type != y->type ? x->type - y->type : slice_compare(x->id, y->id);
+}
+
+static int item_order_by_name(const void *a, const void *b)
+{
+    return item_compare_names(*(const struct import_item *const *)a, *(const struct import_item *const *)b);
+}
+
+/* As the store knows it now. */
+static enum status item_find_owner(struct import *import, struct engine_txn *txn, struct import_item *item,
+                                   struct error *error)
+{
+    struct tombstone tombstone;
+    struct slice owner = {0};
+    struct buffer found = BUFFER_INIT;
+    enum status status = resource_find(txn, (enum resource_type)item->type, item->id, &found, error);
+    if (status == STATUS_OK) {
+        owner = buffer_slice(&found);
+    } else if (status == STATUS_NOT_FOUND) {
+        status = tombstone_get(txn, (enum resource_type)item->type, item->id, &tombstone, error);
+        if (status == STATUS_OK)
+            owner = tombstone.beneficiary;
+    }
+    if (status == STATUS_OK && owner.size)
+        item->beneficiary = arena_copy(&import->owners, owner);
+    buffer_release(&found);
+    /* What is damaged is met again, and reported, when the deletion is packed. */
+    return status == STATUS_NOT_FOUND || status == STATUS_CORRUPT ? STATUS_OK : status;
+}
+
+static enum status import_ask_store(struct import *import, struct import_item *const *items, size_t count,
+                                    struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t done = 0; status == STATUS_OK && done < count;) {
+        struct engine_txn *txn;
+        size_t end = count - done < OWNERS_IN_SNAPSHOT ? count : done + OWNERS_IN_SNAPSHOT;
+        status = engine_begin_read(store_engine(link_store(import->link)), &txn, error);
+        if (status != STATUS_OK)
+            return status;
+        for (; status == STATUS_OK && done < end; done++)
+            status = item_find_owner(import, txn, items[done], error);
+        engine_end(txn);
+    }
+    return status;
+}
+
+/* Those that a resource of this load may be: `nobodys` are in order of their names. */
+static void import_ask_load(struct import *import, size_t count, struct import_item **nobodys,
+                            size_t nobody_count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct import_item *item = import->items[i];
+        if (item_is_nobodys(item))
+            continue;
+        struct import_item **found =
+            bsearch(&item, nobodys, nobody_count, sizeof *nobodys, item_order_by_name);
+        for (; found && found > nobodys && item_compare_names(found[-1], item) == 0; found--)
+            ;
+        for (; found && found < nobodys + nobody_count && item_compare_names(*found, item) == 0; found++) {
+            if (item_is_nobodys(*found))
+                (*found)->beneficiary = item->beneficiary;
+        }
+    }
+}
+
+static enum status import_find_owners(struct import *import, size_t count, struct error *error)
+{
+    struct import_item **nobodys = NULL;
+    size_t nobody_count = 0;
+    for (size_t i = 0; i < count; i++)
+        nobody_count += item_is_nobodys(import->items[i]);
+    if (nobody_count == 0)
+        return STATUS_OK;
+    nobodys = mem_new_array(struct import_item *, nobody_count);
+    for (size_t i = 0, at = 0; i < count; i++) {
+        if (item_is_nobodys(import->items[i]))
+            nobodys[at++] = import->items[i];
+    }
+    enum status status = import_ask_store(import, nobodys, nobody_count, error);
+    if (status == STATUS_OK) {
+        qsort(nobodys, nobody_count, sizeof *nobodys, item_order_by_name);
+        import_ask_load(import, count, nobodys, nobody_count);
+    }
+    mem_free(nobodys);
+    return status;
+}
+
 /* Puts the load's items in order and finds its groups. */
-static void import_group_items(struct import *import)
+static enum status import_group_items(struct import *import, struct error *error)
 {
     size_t count = 0, capacity = 0;
     for (const struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next)
-        capacity += parsed->line_count;
+        capacity += parsed->item_count;
     import->items = mem_new_array(struct import_item *, capacity);
     for (struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next) {
-        for (size_t i = 0; i < parsed->line_count; i++) {
+        for (size_t i = 0; i < parsed->item_count; i++) {
             if (parsed->items[i].type != RESOURCE_TYPE_COUNT)
                 import->items[count++] = &parsed->items[i];
         }
     }
+    enum status status = import_find_owners(import, count, error);
+    if (status != STATUS_OK)
+        return status;
     qsort(import->items, count, sizeof *import->items, import_item_compare);
     import->groups = mem_new_array(struct import_group, count);
     import->firsts = mem_new_array(size_t, count + 1);
@@ -383,7 +592,8 @@ static void import_group_items(struct import *import)
     size_t group_count = 0;
     for (size_t i = 0; i < count; i++) {
         const struct import_item *item = import->items[i], *before = i ? import->items[i - 1] : NULL;
-        bool is_beneficiary = !before || !slice_equal(before->beneficiary, item->beneficiary);
+        bool is_beneficiary = !before || !slice_equal(before->beneficiary, item->beneficiary) ||
+                              (item_is_nobodys(item) && item_compare_names(before, item) != 0);
         if (is_beneficiary)
             import->firsts[import->beneficiary_count++] = group_count;
         if (is_beneficiary || before->type != item->type)
@@ -392,6 +602,7 @@ static void import_group_items(struct import *import)
         import->groups[group_count - 1].count++;
     }
     import->firsts[import->beneficiary_count] = group_count;
+    return STATUS_OK;
 }
 
 static int refused_compare(const void *a, const void *b)
@@ -429,9 +640,10 @@ static const struct import_item *import_last_item(const struct import *import)
 {
     const struct import_item *last = NULL;
     for (const struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next) {
-        for (size_t i = parsed->line_count; i > 0; i--) {
-            if (parsed->items[i - 1].type != RESOURCE_TYPE_COUNT) {
-                last = &parsed->items[i - 1];
+        for (size_t i = parsed->item_count; i > 0; i--) {
+            const struct import_item *item = &parsed->items[i - 1];
+            if (item->type != RESOURCE_TYPE_COUNT && !item_is_nobodys(item)) {
+                last = item;
                 break;
             }
         }
@@ -444,7 +656,7 @@ static size_t import_items_of(const struct import *import, struct slice benefici
 {
     size_t bytes = 0;
     for (const struct parsed_block *parsed = import->feed.blocks; parsed; parsed = parsed->next) {
-        for (size_t i = 0; i < parsed->line_count; i++) {
+        for (size_t i = 0; i < parsed->item_count; i++) {
             struct import_item *item = &parsed->items[i];
             if (item->type == RESOURCE_TYPE_COUNT || !slice_equal(item->beneficiary, beneficiary))
                 continue;
@@ -473,7 +685,7 @@ static struct parsed_block *import_carry(struct import *import)
     if (count && bytes + count * sizeof(struct import_item) < import->feed.memory_bytes / CARRIED_SHARE) {
         struct import_item **items = (struct import_item **)(void *)found.data;
         carried = parsed_block_new(count, bytes);
-        carried->line_count = count;
+        carried->item_count = count;
         struct arena *arena = &carried->block.arena;
         for (size_t i = 0; i < count; i++) {
             struct import_item *item = &carried->items[i];
@@ -498,13 +710,19 @@ static enum status import_flush(struct import *import, bool carries, struct erro
     if (!import->feed.blocks)
         return STATUS_OK;
     struct parsed_block *carried = carries ? import_carry(import) : NULL;
-    import_group_items(import);
-    enum status status = import_parallel(import, pack_body, error);
+    enum status status = import_group_items(import, error);
+    if (status == STATUS_OK)
+        status = import_parallel(import, pack_body, error);
     import_report_packed(import);
     mem_free(import->items);
     mem_free(import->groups);
     mem_free(import->firsts);
     mem_free(import->counted);
+    import->items = NULL;
+    import->groups = NULL;
+    import->firsts = NULL;
+    import->counted = NULL;
+    arena_reset(&import->owners);
     import_feed_clear(&import->feed);
     if (carried)
         import_feed_put(&import->feed, carried);
@@ -634,6 +852,7 @@ enum status import_run(struct link *link, const struct import_options *options,
     for (unsigned i = 0; i < import->thread_count; i++) {
         import->threads[i].import = import;
         import->threads[i].parser = resource_parser_new();
+        bundle_init(&import->threads[i].bundle);
         import->threads[i].packer = packer_new(link_store(link));
     }
     enum status status = import_find_aco(import, error);
@@ -644,8 +863,10 @@ enum status import_run(struct link *link, const struct import_options *options,
     *ret_counts = import->counts;
     import_feed_release(&import->feed);
     import_files_release(&import->files);
+    arena_release(&import->owners);
     for (unsigned i = 0; i < import->thread_count; i++) {
         resource_parser_free(import->threads[i].parser);
+        bundle_release(&import->threads[i].bundle);
         packer_free(import->threads[i].packer);
         buffer_release(&import->threads[i].refused);
         arena_release(&import->threads[i].reasons);

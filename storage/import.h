@@ -7,6 +7,10 @@
  * together gets one segment a type and load (or a few, of about SEGMENT_RAW_TARGET): the one in whose lines
  * the memory ended is kept for the next part.
  *
+ * Deletions come as entries of Bundles (codec/bundle.h), in .json files and in lines of NDJSON, where a
+ * Bundle's resources are taken, too. Such an entry does not say whose its resource is: that is looked for in
+ * the store and in the load. One without a time happened when the import runs.
+ *
  * What a batch holds is durable when its call returns. An import that was interrupted is simply run again:
  * what is there already is recognised by source time and content and changes nothing.
  *
@@ -23,14 +27,16 @@
 
 struct import_counts {
     uint64_t files, files_failed;
-    uint64_t bytes;       /* of lines read */
-    uint64_t lines;       /* that were not blank */
-    uint64_t added;       /* resources that were not there */
-    uint64_t replaced;    /* newer versions of resources that were there */
-    uint64_t identical;   /* there already */
-    uint64_t late;        /* older than what is there, or than another line of the same load */
-    uint64_t refused;     /* bad lines; each was reported */
-    uint64_t unsupported; /* other resource types */
+    uint64_t bytes;           /* of lines read */
+    uint64_t lines;           /* that were not blank */
+    uint64_t added;           /* resources that were not there */
+    uint64_t replaced;        /* newer versions of resources that were there */
+    uint64_t identical;       /* there already, or deleted already */
+    uint64_t late;            /* older than what is there, or than another line of the same load */
+    uint64_t deleted;         /* resources that were there, and are not any more */
+    uint64_t deleted_unknown; /* deletions of what was not there; remembered */
+    uint64_t refused;         /* bad lines; each was reported */
+    uint64_t unsupported;     /* other resource types */
     uint64_t stamped; /* committed under the importing instant, since an export had looked past their own */
     uint64_t undated; /* had no meta.lastUpdated: 2020-01-01 */
     uint64_t future;  /* had a meta.lastUpdated later than the import: the import's instant */
@@ -42,6 +48,7 @@ struct import_options {
     size_t path_count;
     const char *aco_id;  /* attribute every beneficiary seen to it; NULL: none */
     bool strict;         /* commit nothing of a file that has a bad line */
+    bool deletes_errors; /* a resource whose status is entered-in-error is a deletion of it */
     unsigned threads;    /* 0: one a core */
     size_t memory_bytes; /* 0: IMPORT_MEMORY_BYTES */
     void *context;

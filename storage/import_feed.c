@@ -58,7 +58,7 @@ static size_t parsed_block_bytes(const struct parsed_block *parsed)
            parsed->capacity * (sizeof *parsed->items + sizeof *parsed->refusals);
 }
 
-static void parsed_block_reserve(struct parsed_block *parsed, size_t items)
+void parsed_block_reserve(struct parsed_block *parsed, size_t items)
 {
     if (items <= parsed->capacity)
         return;
@@ -106,7 +106,7 @@ static void block_give(struct import_feed *feed, struct parsed_block *parsed)
     buffer_reset(&block->text);
     buffer_reset(&block->lines);
     arena_reset(&block->arena);
-    parsed->line_count = 0;
+    parsed->line_count = parsed->item_count = 0;
     parsed->failure = NULL;
     parsed->next = feed->spare;
     feed->spare = parsed;
@@ -117,8 +117,8 @@ void import_feed_put(struct import_feed *feed, struct parsed_block *parsed)
 {
     *feed->blocks_end = parsed;
     feed->blocks_end = &parsed->next;
-    feed->bytes += parsed_block_bytes(parsed);
-    parsed->arena_bytes_counted = parsed->block.arena.bytes;
+    parsed->bytes_counted = parsed_block_bytes(parsed);
+    feed->bytes += parsed->bytes_counted;
 }
 
 void import_feed_clear(struct import_feed *feed)
@@ -161,7 +161,7 @@ static struct parsed_block *feed_read(struct import_feed *feed)
     }
     parsed->file = feed->file;
     parsed->order = feed->order;
-    parsed->line_count = import_block_count(&parsed->block);
+    parsed->line_count = parsed->item_count = import_block_count(&parsed->block);
     parsed_block_reserve(parsed, parsed->line_count);
     feed->order += parsed->line_count;
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
@@ -179,8 +179,9 @@ struct parsed_block *import_feed_next(struct import_feed *feed, struct parsed_bl
     struct parsed_block *parsed = NULL;
     pthread_mutex_lock(&feed->lock);
     if (done) {
-        feed->bytes += done->block.arena.bytes - done->arena_bytes_counted;
-        done->arena_bytes_counted = done->block.arena.bytes;
+        feed->bytes -= done->bytes_counted;
+        done->bytes_counted = parsed_block_bytes(done);
+        feed->bytes += done->bytes_counted;
     }
     while (!parsed && !import_feed_at_end(feed) && !import_feed_is_full(feed))
         parsed = feed_read(feed);

@@ -28,13 +28,15 @@ struct import_refusal {
 struct parsed_block {
     struct import_block block;
     uint32_t file;
-    uint64_t order; /* of its first line in the load */
+    uint64_t order; /* of its first line in the load: numbers of lines */
     size_t line_count;
-    struct import_item *items;       /* line_count of them; type RESOURCE_TYPE_COUNT: no resource */
+    struct import_item *items;       /* one a line, then those of entries of lines that are Bundles; type
+                                        RESOURCE_TYPE_COUNT: nothing to pack */
     struct import_refusal *refusals; /* likewise */
+    size_t item_count;               /* of both */
     size_t capacity;                 /* of both */
     const char *failure;             /* of the file itself, behind these lines; NULL: none */
-    size_t arena_bytes_counted;      /* of block.arena, in the feed's bytes */
+    size_t bytes_counted;            /* of it, in the feed's bytes */
     struct parsed_block *next;
 };
 
@@ -67,6 +69,8 @@ struct parsed_block *import_feed_next(struct import_feed *feed, struct parsed_bl
 /* Bytes of the files (as stored) read so far. */
 uint64_t import_feed_position(struct import_feed *feed);
 
+/* Makes room for so many items, those that are there included. */
+void parsed_block_reserve(struct parsed_block *parsed, size_t items);
 /* A block outside the list with room for so many items and bytes of text; import_feed_put takes it into the
  * list, behind what is there. */
 struct parsed_block *parsed_block_new(size_t items, size_t text_bytes);

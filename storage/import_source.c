@@ -2,6 +2,7 @@
 
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
+#include "codec/bundle.h"
 #include "codec/json_reader.h"
 #include "codec/ndjson.h"
 #include "codec/resource.h"
@@ -143,10 +144,29 @@ const struct import_line *import_block_line(const struct import_block *block, si
     return (const struct import_line *)(const void *)block->lines.data + index;
 }
 
-static void block_add(struct import_block *block, uint64_t number, struct slice text, bool too_long)
+static struct slice block_keep(struct import_block *block, struct slice text)
 {
     bool is_inside = text.data >= block->text.data && text.data < block->text.data + block->text.size;
-    struct import_line line = {number, is_inside ? text : arena_copy(&block->arena, text), too_long};
+    return is_inside ? text : arena_copy(&block->arena, text);
+}
+
+static void block_add(struct import_block *block, uint64_t number, struct slice text, bool too_long)
+{
+    struct import_line line = {.number = number, .text = block_keep(block, text), .too_long = too_long};
+    buffer_append(&block->lines, &line, sizeof line);
+}
+
+static void block_add_entry(struct import_block *block, const struct bundle_entry *entry)
+{
+    bool too_long = entry->text.size > RESOURCE_BYTES_MAX;
+    struct import_line line = {
+        .number = entry->number,
+        .text = too_long ? (struct slice){NULL, 0} : block_keep(block, entry->text),
+        .too_long = too_long,
+        .is_entry = true,
+        .is_deletion = entry->is_deletion,
+        .time = block_keep(block, entry->time),
+    };
     buffer_append(&block->lines, &line, sizeof line);
 }
 
@@ -346,48 +366,7 @@ static enum status take_line(void *context, uint64_t number, struct slice line, 
     return STATUS_OK;
 }
 
-/* Finds entry[].resource of a Bundle; any other document is one resource. */
-struct document_walk {
-    struct json_reader *reader;
-    struct import_block *block;
-    bool is_bundle;
-    bool in_entries;  /* depth 1 key is "entry" */
-    bool at_resource; /* depth 3 key is "resource" */
-    bool at_type;     /* depth 1 key is "resourceType" */
-    uint64_t entries;
-    const char *begin; /* of the resource's object */
-};
-
-static enum status walk_event(void *context, enum json_event event, struct slice text, unsigned depth,
-                              struct error *error)
-{
-    (void)error;
-    struct document_walk *walk = context;
-    if (event == JSON_EVENT_KEY && depth == 1) {
-        walk->in_entries = slice_equal_text(text, "entry");
-        walk->at_type = slice_equal_text(text, "resourceType");
-    } else if (event == JSON_EVENT_STRING && depth == 1 && walk->at_type) {
-        walk->is_bundle = slice_equal_text(text, "Bundle");
-    } else if (walk->in_entries && event == JSON_EVENT_KEY && depth == 3) {
-        walk->at_resource = slice_equal_text(text, "resource");
-    } else if (walk->in_entries && event == JSON_EVENT_OBJECT_BEGIN && depth == 2) {
-        walk->entries++;
-        walk->at_resource = false;
-    } else if (walk->at_resource && event == JSON_EVENT_OBJECT_BEGIN && depth == 3) {
-        walk->begin = json_reader_token(walk->reader).data;
-    } else if (walk->at_resource && event == JSON_EVENT_OBJECT_END && depth == 3) {
-        struct slice token = json_reader_token(walk->reader);
-        block_add(walk->block, walk->entries,
-                  slice_make(walk->begin, (size_t)(token.data + token.size - walk->begin)), false);
-        walk->at_resource = false;
-    } else if (walk->at_resource && depth == 3) {
-        /* No object: a line that is refused, so that it is counted. */
-        block_add(walk->block, walk->entries, json_reader_token(walk->reader), false);
-        walk->at_resource = false;
-    }
-    return STATUS_OK;
-}
-
+/* Any document but a Bundle is one resource. */
 static enum status source_document(struct import_source *source, struct import_block *block,
                                    struct error *error)
 {
@@ -400,19 +379,17 @@ static enum status source_document(struct import_source *source, struct import_b
     }
     if (status != STATUS_OK)
         return status;
-    struct document_walk walk = {.reader = json_reader_new(), .block = block};
-    status = json_read(walk.reader, buffer_slice(&block->text), walk_event, &walk, error);
-    json_reader_free(walk.reader);
-    if (status != STATUS_OK) {
-        buffer_reset(&block->lines); /* events came before the document was known to be valid */
+    struct bundle bundle;
+    bundle_init(&bundle);
+    status = bundle_read(&bundle, buffer_slice(&block->text), error);
+    if (status != STATUS_OK)
         error_prefix(error, "%s", source->path);
-        return status;
-    }
-    if (!walk.is_bundle) {
-        buffer_reset(&block->lines);
+    else if (!bundle.is_bundle)
         block_add(block, 1, buffer_slice(&block->text), block->text.size > RESOURCE_BYTES_MAX);
-    }
-    return STATUS_OK;
+    for (size_t i = 0; i < bundle_count(&bundle); i++)
+        block_add_entry(block, bundle_entry_at(&bundle, i));
+    bundle_release(&bundle);
+    return status;
 }
 
 enum status import_source_next(struct import_source *source, struct import_block *block, struct error *error)

@@ -1,7 +1,7 @@
 /*
  * Where an import reads from: files, plain or gzip, directories of them, standard input. A source is cut into
  * blocks of whole lines; a FHIR Bundle (or a single resource) in a .json file becomes one block whose "lines"
- * are its resources, numbered by entry.
+ * are its resources and deletions, numbered by entry. A Bundle in a line of NDJSON stays a line.
  *
  * Threading: one thread at a time.
  */
@@ -31,6 +31,9 @@ struct import_line {
     uint64_t number;
     struct slice text; /* lives as long as the block */
     bool too_long;     /* over RESOURCE_BYTES_MAX; text is empty */
+    bool is_entry;     /* of a Bundle */
+    bool is_deletion;  /* then text is request.url */
+    struct slice time; /* of a deletion, as text; empty: none */
 };
 
 struct import_block {

@@ -10,6 +10,8 @@ const char *const table_names[TABLE_COUNT] = {
     [TABLE_SEGMENT + RESOURCE_TYPE_PATIENT] = "segment.Patient",
     [TABLE_SUMMARY] = "summary",
     [TABLE_RESOURCE] = "resource",
+    [TABLE_TOMBSTONE] = "tombstone",
+    [TABLE_DELETED] = "deleted",
     [TABLE_BENEFICIARY] = "beneficiary",
     [TABLE_MBI] = "mbi",
     [TABLE_ATTRIBUTION] = "attribution",
@@ -164,6 +166,13 @@ void key_dead_home(struct key *key, uint64_t left, uint32_t home, struct slice b
     key_u8(key, DEAD_HOME);
     key_u32(key, home);
     key_id(key, beneficiary);
+}
+
+void key_resource(struct key *key, enum resource_type type, struct slice id)
+{
+    key_init(key);
+    key_u8(key, (uint8_t)type);
+    key_id(key, id);
 }
 
 void key_of_u32(struct key *key, uint32_t value)

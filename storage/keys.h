@@ -22,13 +22,16 @@ enum table {
     TABLE_SEGMENT_END = TABLE_SEGMENT + RESOURCE_TYPE_COUNT,
     TABLE_SUMMARY = TABLE_SEGMENT_END, /* (home, beneficiary)           -> counts per type */
     TABLE_RESOURCE,                    /* (type, resource id)                           -> beneficiary */
+    TABLE_TOMBSTONE,   /* (type, resource id)                           -> when it was deleted */
+    TABLE_DELETED,     /* (beneficiary, stamp, type, resource id, birth) -> death */
     TABLE_BENEFICIARY, /* (beneficiary)                                 -> home, changes, MBIs, ACOs */
     TABLE_MBI,         /* (MBI)                                         -> beneficiary if known, ACOs */
     TABLE_ATTRIBUTION, /* (ACO, MBI)                                    -> intervals */
     TABLE_EXPORTABLE,  /* (ACO, beneficiary)                            -> intervals with home */
     TABLE_ROSTER,      /* (ACO, instant, file name)                     -> what it changed */
     TABLE_DEAD,        /* (death, type, segment key)                    -> nothing
-                          (death, DEAD_HOME, home, beneficiary)         -> nothing */
+                          (death, DEAD_HOME, home, beneficiary)         -> nothing
+                          (death, DEAD_DELETED, key of TABLE_DELETED)   -> nothing */
     TABLE_MOVE,        /* (beneficiary) whose home is to change         -> what is copied already */
     TABLE_JOB,         /* (job id)                                      -> job */
     TABLE_JOB_FILE,    /* (job id)                                      -> plan: the files
@@ -45,8 +48,9 @@ enum table {
 /* Names of the tables by number, for engine_open and messages. */
 extern const char *const table_names[TABLE_COUNT];
 
-/* In TABLE_DEAD in the place of a type: a beneficiary left this home as a whole. */
-#define DEAD_HOME 255
+/* In TABLE_DEAD in the place of a type: a beneficiary left this home as a whole; a deletion. */
+#define DEAD_HOME    255
+#define DEAD_DELETED 254
 
 #define KEY_SIZE_MAX 200
 
@@ -87,6 +91,7 @@ void key_segment(struct key *key, uint32_t home, struct slice beneficiary, const
 void key_segment_prefix(struct key *key, uint32_t home, struct slice beneficiary);
 void key_aco_beneficiary(struct key *key, uint32_t aco, struct slice beneficiary); /* summary, exportable */
 void key_dead_home(struct key *key, uint64_t left, uint32_t home, struct slice beneficiary);
+void key_resource(struct key *key, enum resource_type type, struct slice id); /* resource, tombstone */
 void key_of_u32(struct key *key, uint32_t value);
 void key_of_u64(struct key *key, uint64_t value);
 void key_of_id(struct key *key, struct slice id);

@@ -3,6 +3,7 @@
 #include "codec/base/check.h"
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
+#include "storage/deletion.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,8 @@ int import_item_compare(const void *a, const void *b)
         order = slice_compare(x->id, y->id);
     if (order == 0)
         order = (x->source_us > y->source_us) - (x->source_us < y->source_us);
+    if (order == 0)
+        order = x->is_deletion - y->is_deletion;
     return order ? order : (x->order > y->order) - (x->order < y->order);
 }
 
@@ -42,10 +45,13 @@ struct packer {
     struct buffer slices;     /* struct slice: of values, for the delta */
     struct buffer superseded; /* struct segment_name */
     struct buffer ids;        /* struct slice */
-    struct buffer stamped_json, lines, owner;
+    struct buffer deletions;  /* struct delta_deletion */
+    struct buffer stamped_json, lines, owner, owner_found;
     /* Of the pack that runs: */
     struct engine_txn *txn;
+    struct slice beneficiary_id;
     struct beneficiary beneficiary;
+    struct store_clock clock;
     int64_t watermark_us, now_us;
     struct pack_result *result;
     bool taken; /* something belongs to the beneficiary */
@@ -69,9 +75,9 @@ void packer_free(struct packer *packer)
         buffer_release(&packer->segments[i].gone);
     }
     mem_free(packer->segments);
-    struct buffer *buffers[] = {&packer->values,       &packer->value_ends, &packer->slices,
-                                &packer->superseded,   &packer->ids,        &packer->lines,
-                                &packer->stamped_json, &packer->owner};
+    struct buffer *buffers[] = {
+        &packer->values, &packer->value_ends,   &packer->slices, &packer->superseded,  &packer->ids,
+        &packer->lines,  &packer->stamped_json, &packer->owner,  &packer->owner_found, &packer->deletions};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         buffer_release(buffers[i]);
     segment_builder_free(packer->builder);
@@ -148,23 +154,39 @@ static void packer_add_line(struct packer *packer, const struct segment_entry *e
     segment_builder_add(packer->builder, entry, json);
 }
 
+/* Under which instant something is committed that its source dated so: its own, or the stamp. */
+static int64_t packer_stamp(struct packer *packer, int64_t source_us, bool is_future)
+{
+    struct delta *delta = &packer->result->delta;
+    bool is_stamped = is_future || source_us <= packer->watermark_us;
+    int64_t stamp_us = is_stamped ? packer->now_us : source_us;
+    if (is_stamped) {
+        delta->stamped = true;
+        delta->stamp_us = stamp_us;
+    } else if (source_us < delta->kept_min_us) {
+        delta->kept_min_us = source_us;
+    }
+    if (stamp_us > delta->newest_us)
+        delta->newest_us = stamp_us;
+    packer->result->counts.stamped += is_stamped && !is_future;
+    return stamp_us;
+}
+
 /* Puts an accepted item into the builder under its own time or the stamp. */
 static void packer_accept(struct packer *packer, const struct import_item *item, bool is_future)
 {
     struct pack_result *result = packer->result;
-    struct delta *delta = &result->delta;
     int64_t source_us = is_future ? packer->now_us : item->source_us;
-    bool is_stamped = is_future || source_us <= packer->watermark_us;
     struct segment_entry entry = {
         .id = item->id,
         .source_us = source_us,
-        .stamp_us = is_stamped ? packer->now_us : source_us,
+        .stamp_us = packer_stamp(packer, source_us, is_future),
         .service_first_day = item->service_first_day,
         .service_last_day = item->service_last_day,
         .content_hash = item->content_hash,
     };
     struct slice json = item->json;
-    if (is_stamped || !item->has_last_updated) {
+    if (entry.stamp_us != item->source_us || !item->has_last_updated) {
         struct resource resource = {
             .type = (enum resource_type)item->type,
             .json = item->json,
@@ -178,17 +200,7 @@ static void packer_accept(struct packer *packer, const struct import_item *item,
         json = buffer_slice(&packer->stamped_json);
     }
     packer_add_line(packer, &entry, json);
-
-    if (is_stamped) {
-        delta->stamped = true;
-        delta->stamp_us = packer->now_us;
-    } else if (source_us < delta->kept_min_us) {
-        delta->kept_min_us = source_us;
-    }
-    if (entry.stamp_us > delta->newest_us)
-        delta->newest_us = entry.stamp_us;
     result->counts.future += is_future;
-    result->counts.stamped += is_stamped && !is_future;
     result->counts.undated += !item->has_last_updated;
 }
 
@@ -201,7 +213,106 @@ static enum status packer_is_foreign(struct packer *packer, const struct import_
         resource_find(packer->txn, (enum resource_type)item->type, item->id, &packer->owner, error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return status;
-    *ret_foreign = status == STATUS_OK && !slice_equal(buffer_slice(&packer->owner), item->beneficiary);
+    *ret_foreign = status == STATUS_OK && !slice_equal(buffer_slice(&packer->owner), packer->beneficiary_id);
+    return STATUS_OK;
+}
+
+static void packer_refuse(struct packer *packer, const struct import_item *item, pack_refuse *refuse,
+                          void *context, const char *reason)
+{
+    refuse(context, item, reason);
+    packer->result->counts.refused++;
+}
+
+/* A resource that is not stored. *ret_taken: it is new, or comes back; else it was counted. */
+static enum status packer_check_new(struct packer *packer, const struct import_item *item, bool is_future,
+                                    pack_refuse *refuse, void *context, bool *ret_taken, struct error *error)
+{
+    struct tombstone tombstone;
+    bool is_foreign;
+    *ret_taken = false;
+    enum status status = packer_is_foreign(packer, item, &is_foreign, error);
+    if (status != STATUS_OK)
+        return status;
+    if (is_foreign) {
+        packer_refuse(packer, item, refuse, context,
+                      "this resource is stored under another beneficiary: moving it could show it to "
+                      "another ACO");
+        return STATUS_OK;
+    }
+    status = tombstone_get(packer->txn, (enum resource_type)item->type, item->id, &tombstone, error);
+    *ret_taken = status == STATUS_NOT_FOUND;
+    if (status != STATUS_OK)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    if (tombstone.beneficiary.size && !slice_equal(tombstone.beneficiary, item->beneficiary)) {
+        packer_refuse(packer, item, refuse, context,
+                      "this resource was deleted under another beneficiary: it can come back under that one "
+                      "only");
+        return STATUS_OK;
+    }
+    *ret_taken = is_future || item->source_us > tombstone.source_us;
+    packer->result->counts.late += !*ret_taken;
+    return STATUS_OK;
+}
+
+static void packer_lose(struct packer_segment *segment, const struct segment_entry *entry)
+{
+    segment->gone.data[entry - segment->table.entries] = 1;
+    segment->gone_count++;
+}
+
+static void packer_add_deletion(struct packer *packer, const struct import_item *item, int64_t source_us,
+                                bool is_stored, int64_t stamp_us)
+{
+    struct delta_deletion deletion = {item->id, source_us, is_stored, stamp_us};
+    buffer_append(&packer->deletions, &deletion, sizeof deletion);
+}
+
+/* A deletion of what is not stored, or not any more. */
+static enum status packer_remember(struct packer *packer, const struct import_item *item, int64_t source_us,
+                                   pack_refuse *refuse, void *context, struct error *error)
+{
+    struct tombstone tombstone;
+    buffer_reset(&packer->owner);
+    enum status status =
+        resource_find(packer->txn, (enum resource_type)item->type, item->id, &packer->owner, error);
+    if (status == STATUS_OK && slice_equal(buffer_slice(&packer->owner), packer->beneficiary_id))
+        return error_set(error, STATUS_CORRUPT, "a resource is indexed that stands in no segment");
+    if (status == STATUS_OK) {
+        packer_refuse(packer, item, refuse, context, "this resource is stored under another beneficiary");
+        return STATUS_OK;
+    }
+    if (status != STATUS_NOT_FOUND)
+        return status;
+    status = tombstone_get(packer->txn, (enum resource_type)item->type, item->id, &tombstone, error);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    bool is_known = status == STATUS_OK;
+    *(is_known ? &packer->result->counts.identical : &packer->result->counts.deleted_unknown) += 1;
+    /* One without a time of its own says nothing new of what is deleted already. */
+    if (!is_known || (item->has_last_updated && source_us > tombstone.source_us))
+        packer_add_deletion(packer, item, source_us, false, 0);
+    return STATUS_OK;
+}
+
+static enum status packer_take_deletion(struct packer *packer, const struct import_item *item,
+                                        pack_refuse *refuse, void *context, struct error *error)
+{
+    struct import_counts *counts = &packer->result->counts;
+    struct packer_segment *segment = NULL;
+    const struct segment_entry *stored = packer_find(packer, item->id, &segment);
+    bool is_future = item->source_us > packer->now_us;
+    int64_t source_us = is_future ? packer->now_us : item->source_us;
+    if (!stored)
+        return packer_remember(packer, item, source_us, refuse, context, error);
+    if (source_us < stored->source_us) {
+        counts->late++;
+        return STATUS_OK;
+    }
+    packer_lose(segment, stored);
+    packer_add_deletion(packer, item, source_us, true, packer_stamp(packer, source_us, is_future));
+    counts->deleted++;
+    counts->future += is_future && item->has_last_updated;
     return STATUS_OK;
 }
 
@@ -213,17 +324,10 @@ static enum status packer_take_item(struct packer *packer, const struct import_i
     const struct segment_entry *stored = packer_find(packer, item->id, &segment);
     bool is_future = item->source_us > packer->now_us;
     if (!stored) {
-        bool is_foreign;
-        enum status status = packer_is_foreign(packer, item, &is_foreign, error);
-        if (status != STATUS_OK)
+        bool is_taken;
+        enum status status = packer_check_new(packer, item, is_future, refuse, context, &is_taken, error);
+        if (status != STATUS_OK || !is_taken)
             return status;
-        if (is_foreign) {
-            refuse(
-                context, item,
-                "this resource is stored under another beneficiary: moving it could show it to another ACO");
-            result->counts.refused++;
-            return STATUS_OK;
-        }
         packer->taken = true;
         buffer_append(&packer->ids, &item->id, sizeof item->id);
         result->counts.added++;
@@ -238,9 +342,7 @@ static enum status packer_take_item(struct packer *packer, const struct import_i
             result->counts.late++;
             return STATUS_OK;
         }
-        size_t index = (size_t)(stored - segment->table.entries);
-        segment->gone.data[index] = 1;
-        segment->gone_count++;
+        packer_lose(segment, stored);
         result->counts.replaced++;
     }
     packer_accept(packer, item, is_future);
@@ -272,8 +374,9 @@ static void packer_fill_delta(struct packer *packer, struct import_item *const *
     struct delta *delta = &packer->result->delta;
     const struct import_item *last = items[count - 1];
     delta->type = (enum resource_type)last->type;
-    delta->beneficiary = last->beneficiary;
+    delta->beneficiary = packer->beneficiary_id;
     delta->seen = packer->beneficiary.changed[delta->type];
+    delta->as_of = packer->clock.sequence;
     /* Lines that were all refused say nothing about this beneficiary. */
     if (aco && packer->taken)
         delta->attribute = aco;
@@ -300,24 +403,40 @@ static void packer_fill_delta(struct packer *packer, struct import_item *const *
     delta->superseded_count = packer->superseded.size / sizeof(struct segment_name);
     delta->ids = (const struct slice *)(const void *)packer->ids.data;
     delta->id_count = packer->ids.size / sizeof(struct slice);
+    delta->deletions = (const struct delta_deletion *)(const void *)packer->deletions.data;
+    delta->deletion_count = packer->deletions.size / sizeof(struct delta_deletion);
 }
 
-static enum status packer_read_state(struct packer *packer, struct slice beneficiary, struct error *error)
+/* Whose the items are. Of a deletion it may have become known since the load was put in order. */
+static enum status packer_find_beneficiary(struct packer *packer, const struct import_item *item,
+                                           struct error *error)
 {
-    struct store_clock clock;
-    enum status status = beneficiary_get(packer->txn, beneficiary, &packer->beneficiary, error);
-    if (status == STATUS_NOT_FOUND) {
-        beneficiary_init(&packer->beneficiary);
-        status = STATUS_OK;
+    packer->beneficiary_id = item->beneficiary;
+    beneficiary_init(&packer->beneficiary);
+    if (item->beneficiary.size == 0) {
+        buffer_reset(&packer->owner_found);
+        enum status status =
+            resource_find(packer->txn, (enum resource_type)item->type, item->id, &packer->owner_found, error);
+        if (status != STATUS_OK)
+            return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+        packer->beneficiary_id = buffer_slice(&packer->owner_found);
     }
+    enum status status = beneficiary_get(packer->txn, packer->beneficiary_id, &packer->beneficiary, error);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static enum status packer_read_state(struct packer *packer, const struct import_item *item,
+                                     struct error *error)
+{
+    enum status status = packer_find_beneficiary(packer, item, error);
     if (status == STATUS_OK)
         status = beneficiary_watermark(packer->txn, &packer->beneficiary, &packer->watermark_us, error);
     if (status == STATUS_OK)
-        status = store_clock_read(packer->txn, &clock, error);
+        status = store_clock_read(packer->txn, &packer->clock, error);
     if (status != STATUS_OK)
         return status;
     int64_t now_us = clock_now_us();
-    packer->now_us = now_us > clock.instant_us ? now_us : clock.instant_us + 1;
+    packer->now_us = now_us > packer->clock.instant_us ? now_us : packer->clock.instant_us + 1;
     return STATUS_OK;
 }
 
@@ -325,18 +444,20 @@ static enum status packer_run(struct packer *packer, struct import_item *const *
                               uint32_t aco, pack_refuse *refuse, void *context, struct error *error)
 {
     enum resource_type type = (enum resource_type)items[0]->type;
-    enum status status = packer_read_state(packer, items[0]->beneficiary, error);
+    enum status status = packer_read_state(packer, items[0], error);
     if (status == STATUS_OK)
-        status = packer_load_segments(packer, type, items[0]->beneficiary, error);
+        status = packer_load_segments(packer, type, packer->beneficiary_id, error);
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         if (i + 1 < count && slice_equal(items[i]->id, items[i + 1]->id)) {
             /* A newer version stands behind it in the order; or the same again. */
             bool is_same = items[i]->source_us == items[i + 1]->source_us &&
+                           items[i]->is_deletion == items[i + 1]->is_deletion &&
                            items[i]->content_hash == items[i + 1]->content_hash;
             *(is_same ? &packer->result->counts.identical : &packer->result->counts.late) += 1;
             continue;
         }
-        status = packer_take_item(packer, items[i], refuse, context, error);
+        status = items[i]->is_deletion ? packer_take_deletion(packer, items[i], refuse, context, error)
+                                       : packer_take_item(packer, items[i], refuse, context, error);
     }
     packer_finish_segment(packer);
     for (size_t i = 0; status == STATUS_OK && i < packer->segment_count; i++) {
@@ -350,7 +471,8 @@ static enum status packer_run(struct packer *packer, struct import_item *const *
     }
     packer_fill_delta(packer, items, count, aco);
     const struct delta *delta = &packer->result->delta;
-    packer->result->has_delta = delta->segment_count || delta->superseded_count || delta->attribute;
+    packer->result->has_delta =
+        delta->segment_count || delta->superseded_count || delta->attribute || delta->deletion_count;
     return STATUS_OK;
 }
 
@@ -359,7 +481,8 @@ enum status packer_pack(struct packer *packer, struct import_item *const *items,
                         struct error *error)
 {
     CHECK(count > 0);
-    struct buffer *buffers[] = {&packer->values, &packer->value_ends, &packer->superseded, &packer->ids};
+    struct buffer *buffers[] = {&packer->values, &packer->value_ends, &packer->superseded, &packer->ids,
+                                &packer->deletions};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         buffer_reset(buffers[i]);
     *ret_result = (struct pack_result){.delta = {.kept_min_us = INT64_MAX, .newest_us = INT64_MIN}};

@@ -4,6 +4,7 @@
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
 #include "codec/base/reader.h"
+#include "storage/deletion.h"
 #include "storage/homes.h"
 #include "storage/jobs.h"
 
@@ -101,7 +102,8 @@ enum status summary_put(struct store_write *write, uint32_t home, struct slice b
 
 /* ---- deltas ---- */
 
-#define DELTA_VERSION 1
+#define DELTA_VERSION       2
+#define DELTA_DELETION_SIZE 21 /* without the bytes of its id */
 
 void delta_encode(const struct delta *delta, struct buffer *target)
 {
@@ -110,6 +112,7 @@ void delta_encode(const struct delta *delta, struct buffer *target)
     buffer_append_u8(target, (uint8_t)delta->type);
     buffer_append_sized(target, delta->beneficiary);
     buffer_append_u64(target, delta->seen);
+    buffer_append_u64(target, delta->as_of);
     buffer_append_u32(target, delta->attribute);
     buffer_append_i64(target, delta->kept_min_us);
     buffer_append_i64(target, delta->newest_us);
@@ -130,6 +133,13 @@ void delta_encode(const struct delta *delta, struct buffer *target)
     buffer_append_u32(target, (uint32_t)delta->id_count);
     for (size_t i = 0; i < delta->id_count; i++)
         buffer_append_sized(target, delta->ids[i]);
+    buffer_append_u32(target, (uint32_t)delta->deletion_count);
+    for (size_t i = 0; i < delta->deletion_count; i++) {
+        buffer_append_sized(target, delta->deletions[i].id);
+        buffer_append_i64(target, delta->deletions[i].source_us);
+        buffer_append_u8(target, delta->deletions[i].is_stored);
+        buffer_append_i64(target, delta->deletions[i].stamp_us);
+    }
 }
 
 /* A count of items that each take at least `item_bytes` of what is left. */
@@ -156,10 +166,36 @@ static bool id_is_storable(struct slice id)
     return id.size >= 1 && id.size <= RESOURCE_ID_MAX && !memchr(id.data, '\0', id.size);
 }
 
+static const struct delta_deletion *reader_deletions(struct reader *reader, struct arena *arena,
+                                                     size_t *ret_count)
+{
+    size_t count = reader_count(reader, DELTA_DELETION_SIZE);
+    struct delta_deletion *deletions = arena_alloc(arena, count * sizeof *deletions);
+    for (size_t i = 0; i < count; i++) {
+        deletions[i].id = reader_sized(reader);
+        deletions[i].source_us = reader_i64(reader);
+        deletions[i].is_stored = reader_u8(reader) != 0;
+        deletions[i].stamp_us = reader_i64(reader);
+    }
+    *ret_count = count;
+    return deletions;
+}
+
+/* Something of the beneficiary changes, other than what is remembered of deletions. */
+static bool delta_changes_beneficiary(const struct delta *delta)
+{
+    return delta->attribute || delta->mbi_count || delta->segment_count || delta->superseded_count ||
+           delta->id_count;
+}
+
 static bool delta_is_sound(const struct delta *delta)
 {
-    bool sound = (unsigned)delta->type < RESOURCE_TYPE_COUNT && id_is_storable(delta->beneficiary) &&
+    bool is_nobodys = delta->beneficiary.size == 0;
+    bool sound = (unsigned)delta->type < RESOURCE_TYPE_COUNT &&
+                 (is_nobodys ? !delta_changes_beneficiary(delta) : id_is_storable(delta->beneficiary)) &&
                  delta->mbi_count <= RESOURCE_MBI_MAX && delta->segment_count <= DELTA_SEGMENTS_MAX;
+    for (size_t i = 0; sound && i < delta->deletion_count; i++)
+        sound = id_is_storable(delta->deletions[i].id) && !(is_nobodys && delta->deletions[i].is_stored);
     for (size_t i = 0; sound && i < delta->id_count; i++)
         sound = id_is_storable(delta->ids[i]);
     for (size_t i = 0; sound && i < delta->mbi_count; i++)
@@ -176,6 +212,7 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
     delta.type = (enum resource_type)reader_u8(&reader);
     delta.beneficiary = reader_sized(&reader);
     delta.seen = reader_u64(&reader);
+    delta.as_of = reader_u64(&reader);
     delta.attribute = reader_u32(&reader);
     delta.kept_min_us = reader_i64(&reader);
     delta.newest_us = reader_i64(&reader);
@@ -192,6 +229,7 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
     delta.superseded = superseded;
     delta.segments = reader_slices(&reader, arena, &delta.segment_count);
     delta.ids = reader_slices(&reader, arena, &delta.id_count);
+    delta.deletions = reader_deletions(&reader, arena, &delta.deletion_count);
     if (!reader_done(&reader) || version != DELTA_VERSION || !delta_is_sound(&delta))
         return error_set(error, STATUS_INVALID, "a delta is malformed");
     *ret_delta = delta;
@@ -199,6 +237,40 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
 }
 
 /* ---- applying ---- */
+
+/* A new resource: nobody has it, and the packer has seen its tombstone, if there is one. */
+static enum status check_id(struct store_write *write, const struct delta *delta, struct slice id,
+                            struct error *error)
+{
+    struct key key;
+    struct slice owner;
+    struct tombstone tombstone;
+    key_resource(&key, delta->type, id);
+    enum status status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+    if (status == STATUS_OK && !slice_equal(owner, delta->beneficiary))
+        return STATUS_STALE;
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    status = tombstone_get(write->txn, delta->type, id, &tombstone, error);
+    if (status == STATUS_OK && tombstone.changed > delta->as_of)
+        return STATUS_STALE;
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* Of what was not here: it still is not. */
+static enum status check_deletion(struct store_write *write, const struct delta *delta,
+                                  const struct delta_deletion *deletion, struct error *error)
+{
+    struct key key;
+    struct slice owner;
+    if (deletion->is_stored)
+        return STATUS_OK; /* then the beneficiary's segments are as the packer saw them */
+    key_resource(&key, delta->type, deletion->id);
+    enum status status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+    if (status == STATUS_OK)
+        return STATUS_STALE;
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
 
 /* Everything that the packer relied on still holds? STATUS_STALE if not. Writes nothing. */
 static enum status delta_check(struct store_write *write, const struct delta *delta,
@@ -215,19 +287,11 @@ static enum status delta_check(struct store_write *write, const struct delta *de
     /* Nothing may be newer than the commit that brings it: here the clock was set back since the packing. */
     if (delta->newest_us > write->instant_us)
         return STATUS_STALE;
-    for (size_t i = 0; i < delta->id_count; i++) {
-        struct key key;
-        struct slice owner;
-        key_init(&key);
-        key_u8(&key, (uint8_t)delta->type);
-        key_id(&key, delta->ids[i]);
-        status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
-        if (status == STATUS_OK && !slice_equal(owner, delta->beneficiary))
-            return STATUS_STALE;
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
-            return status;
-    }
-    return STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < delta->id_count; i++)
+        status = check_id(write, delta, delta->ids[i], error);
+    for (size_t i = 0; status == STATUS_OK && i < delta->deletion_count; i++)
+        status = check_deletion(write, delta, &delta->deletions[i], error);
+    return status;
 }
 
 static void summary_count(struct summary *summary, enum resource_type type, const struct segment *segment,
@@ -303,15 +367,33 @@ static enum status segment_put(struct store_write *write, enum resource_type typ
                        value, error);
 }
 
-static enum status ids_put(struct store_write *write, const struct delta *delta, struct error *error)
+static enum status ids_put(struct store_write *write, const struct delta *delta, bool is_pinned,
+                           struct error *error)
 {
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < delta->id_count; i++) {
         struct key key;
-        key_init(&key);
-        key_u8(&key, (uint8_t)delta->type);
-        key_id(&key, delta->ids[i]);
+        key_resource(&key, delta->type, delta->ids[i]);
         status = engine_put(write->txn, TABLE_RESOURCE, key_slice(&key), delta->beneficiary, error);
+        if (status == STATUS_OK)
+            status = deletion_end(write, delta->type, delta->ids[i], is_pinned, error);
+    }
+    return status;
+}
+
+static enum status deletions_put(struct store_write *write, const struct delta *delta, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < delta->deletion_count; i++) {
+        const struct delta_deletion *deletion = &delta->deletions[i];
+        if (!deletion->is_stored)
+            status = deletion_remember(write, delta->type, deletion->id, deletion->source_us, error);
+        else if (deletion->stamp_us > write->instant_us)
+            status =
+                error_set(error, STATUS_INVALID, "a delta holds a deletion that is newer than its commit");
+        else
+            status = deletion_record(write, delta->type, deletion->id, delta->beneficiary,
+                                     deletion->source_us, deletion->stamp_us, error);
     }
     return status;
 }
@@ -332,20 +414,17 @@ static enum status delta_attribute(struct store_write *write, const struct delta
 }
 
 static enum status delta_segments(struct store_write *write, const struct delta *delta, uint32_t home,
-                                  struct error *error)
+                                  bool is_pinned, struct error *error)
 {
     struct summary summary;
-    uint64_t oldest_sequence;
     enum status status = summary_get(write->txn, home, delta->beneficiary, &summary, error);
     if (status == STATUS_NOT_FOUND) {
         summary_init(&summary);
         status = STATUS_OK;
     }
-    if (status == STATUS_OK)
-        status = job_oldest_sequence(write->txn, &oldest_sequence, error);
     for (size_t i = 0; status == STATUS_OK && i < delta->superseded_count; i++)
         status = segment_supersede(write, delta->type, home, delta->beneficiary, &delta->superseded[i],
-                                   oldest_sequence != UINT64_MAX, &summary, error);
+                                   is_pinned, &summary, error);
     for (size_t i = 0; status == STATUS_OK && i < delta->segment_count; i++)
         status = segment_put(write, delta->type, home, delta->beneficiary, (uint16_t)i, delta->segments[i],
                              &summary, error);
@@ -356,24 +435,31 @@ enum status resources_apply(struct store_write *write, const struct delta *delta
                             struct error *error)
 {
     struct beneficiary beneficiary;
-    enum status status = beneficiary_get(write->txn, delta->beneficiary, &beneficiary, error);
-    if (status == STATUS_NOT_FOUND) {
-        beneficiary_init(&beneficiary);
-        status = STATUS_OK;
-    }
-    if (status == STATUS_OK)
+    uint64_t oldest_sequence;
+    beneficiary_init(&beneficiary);
+    enum status status = delta->beneficiary.size
+                             ? beneficiary_get(write->txn, delta->beneficiary, &beneficiary, error)
+                             : STATUS_NOT_FOUND;
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND)
         status = delta_check(write, delta, &beneficiary, error);
+    if (status == STATUS_OK)
+        status = job_oldest_sequence(write->txn, &oldest_sequence, error);
     if (status != STATUS_OK)
         return status;
 
+    bool is_pinned = oldest_sequence != UINT64_MAX;
     status = delta_attribute(write, delta, &beneficiary, arena, error);
     if (status == STATUS_OK && (delta->segment_count || delta->superseded_count)) {
         beneficiary.changed[delta->type] = write->sequence;
-        status = delta_segments(write, delta, beneficiary.home, error);
+        status = delta_segments(write, delta, beneficiary.home, is_pinned, error);
         if (status == STATUS_OK)
-            status = ids_put(write, delta, error);
+            status = ids_put(write, delta, is_pinned, error);
     }
-    return status == STATUS_OK ? beneficiary_put(write, delta->beneficiary, &beneficiary, error) : status;
+    if (status == STATUS_OK)
+        status = deletions_put(write, delta, error);
+    return status == STATUS_OK && delta_changes_beneficiary(delta)
+               ? beneficiary_put(write, delta->beneficiary, &beneficiary, error)
+               : status;
 }
 
 static enum status delta_batch_run(struct write_request *request, struct store_write *write,
@@ -491,9 +577,7 @@ enum status resource_find(struct engine_txn *txn, enum resource_type type, struc
 {
     struct key key;
     struct slice owner;
-    key_init(&key);
-    key_u8(&key, (uint8_t)type);
-    key_id(&key, id);
+    key_resource(&key, type, id);
     enum status status = engine_get(txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
     if (status == STATUS_OK)
         buffer_append_slice(ret_beneficiary, owner);
@@ -561,16 +645,18 @@ static enum status collect_one(struct store_write *write, struct slice dead_key,
     CHECK(dead_key.size <= sizeof copy.bytes);
     copy.size = dead_key.size;
     memcpy(copy.bytes, dead_key.data, dead_key.size);
-    struct slice segment_key = key_slice(&copy);
-    if (!key_take_u64(&segment_key, &death) || !key_take_u8(&segment_key, &type))
+    struct slice version = key_slice(&copy);
+    if (!key_take_u64(&version, &death) || !key_take_u8(&version, &type))
         return error_set(error, STATUS_CORRUPT, "a key of table %s is malformed", table_names[TABLE_DEAD]);
-    if (type == DEAD_HOME && key_take_u32(&segment_key, &home) && key_take_id(&segment_key, &id))
+    if (type == DEAD_HOME && key_take_u32(&version, &home) && key_take_id(&version, &id))
         return home_collect(write, home, id, death, limit, ret_deleted, error);
-    if (type >= RESOURCE_TYPE_COUNT)
+    if (type >= RESOURCE_TYPE_COUNT && type != DEAD_DELETED)
         return error_set(error, STATUS_CORRUPT, "a key of table %s is malformed", table_names[TABLE_DEAD]);
     *ret_deleted = 1;
     enum status status =
-        engine_delete(write->txn, segment_table_of((enum resource_type)type), segment_key, error);
+        type == DEAD_DELETED
+            ? deletion_collect(write, version, error)
+            : engine_delete(write->txn, segment_table_of((enum resource_type)type), version, error);
     if (status == STATUS_OK || status == STATUS_NOT_FOUND)
         status = engine_delete(write->txn, TABLE_DEAD, key_slice(&copy), error);
     return status;

@@ -10,6 +10,7 @@
  *
  * Stamps: a resource is committed under its own meta.lastUpdated if that is later than every transactionTime
  * already given to the ACOs that read it and not later than the commit; else under the importing instant.
+ * Deletions are stamped likewise (storage/deletion.h).
  *
  * Threading: deltas are plain bytes; reads need a transaction of the calling thread.
  */
@@ -23,13 +24,21 @@
     INT64_C(1577836800000000) /* 2020-01-01: a resource without meta.lastUpdated */
 #define DELTA_SEGMENTS_MAX 65535
 
+struct delta_deletion {
+    struct slice id;
+    int64_t source_us; /* when it was deleted */
+    bool is_stored;    /* it stands, and leaves with this delta; else the deletion is only remembered */
+    int64_t stamp_us;  /* of one that is stored: as resources' */
+};
+
 /* One delta, as views into its encoding. */
 struct delta {
     enum resource_type type;
-    struct slice beneficiary;
-    uint64_t seen;       /* beneficiary.changed[type] in the packer's snapshot; 0: none */
-    uint32_t attribute;  /* import --aco: that ACO's number, else 0 */
-    int64_t kept_min_us; /* oldest lastUpdated that was kept for an arriving resource; INT64_MAX: none */
+    struct slice beneficiary; /* empty: nobody's; it only remembers deletions of what is not here */
+    uint64_t seen;            /* beneficiary.changed[type] in the packer's snapshot; 0: none */
+    uint64_t as_of;           /* the sequence of that snapshot: what tombstones it has seen */
+    uint32_t attribute;       /* import --aco: that ACO's number, else 0 */
+    int64_t kept_min_us; /* oldest time that was kept, of an arriving resource or deletion; INT64_MAX: none */
     int64_t newest_us;   /* newest stamp among the arriving ones, kept or stamped; INT64_MIN: none */
     bool stamped;        /* some were stamped: the stamp is stamp_us */
     int64_t stamp_us;
@@ -41,6 +50,8 @@ struct delta {
     size_t segment_count;
     const struct slice *ids; /* resource ids to index under the beneficiary */
     size_t id_count;
+    const struct delta_deletion *deletions; /* the segments that hold them are superseded, too */
+    size_t deletion_count;
 };
 void delta_encode(const struct delta *delta, struct buffer *target);
 /* Arrays live in the arena, slices borrow from the encoding. STATUS_INVALID if it is malformed. */

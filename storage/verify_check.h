@@ -39,6 +39,8 @@ record_check verify_coverage;
 record_check verify_patient;
 record_check verify_summary;
 record_check verify_resource;
+record_check verify_tombstone;
+record_check verify_deleted;
 record_check verify_beneficiary;
 record_check verify_mbi;
 record_check verify_attribution;

@@ -1,26 +1,28 @@
 #include "codec/base/buffer.h"
+#include "storage/deletion.h"
 #include "storage/homes.h"
 #include "storage/interval.h"
 #include "storage/verify_check.h"
 
 #include <stdlib.h>
 
-/* What TABLE_DEAD does not list would never be collected. */
-static enum status check_dead_is_listed(struct verify *verify, enum resource_type type, struct slice key,
+/* What TABLE_DEAD does not list would never be collected. `kind`: as it stands there, the type or
+ * DEAD_DELETED.
+ */
+static enum status check_dead_is_listed(struct verify *verify, unsigned table, uint8_t kind, struct slice key,
                                         uint64_t death, struct error *error)
 {
     struct buffer dead = BUFFER_INIT;
     struct key prefix;
     struct slice value;
     key_of_u64(&prefix, death);
-    key_u8(&prefix, (uint8_t)type);
+    key_u8(&prefix, kind);
     buffer_append_slice(&dead, key_slice(&prefix));
     buffer_append_slice(&dead, key);
     enum status status = engine_get(verify->txn, TABLE_DEAD, buffer_slice(&dead), &value, error);
     buffer_release(&dead);
     if (status == STATUS_NOT_FOUND)
-        verify_fault(verify, TABLE_SEGMENT + (unsigned)type, key,
-                     "was superseded, but is not listed as dead");
+        verify_fault(verify, table, key, "was superseded, but is not listed as dead");
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
@@ -69,7 +71,7 @@ static enum status check_segment(struct verify *verify, enum resource_type type,
     if (stored.death != SEQUENCE_NEVER) {
         if (stored.death <= name.birth)
             verify_fault(verify, table, key, "was superseded before it was born");
-        return check_dead_is_listed(verify, type, key, stored.death, error);
+        return check_dead_is_listed(verify, table, (uint8_t)type, key, stored.death, error);
     }
     status = beneficiary_get(verify->txn, beneficiary_id, &beneficiary, error);
     if (status != STATUS_OK || beneficiary.home == home) {
@@ -259,6 +261,61 @@ enum status verify_resource(struct verify *verify, struct slice key, struct slic
     return beneficiary_get(verify->txn, value, &beneficiary, error);
 }
 
+static bool take_resource_key(struct slice key, enum resource_type *ret_type, struct slice *ret_id)
+{
+    uint8_t type;
+    if (!key_take_u8(&key, &type) || type >= RESOURCE_TYPE_COUNT || !key_take_id(&key, ret_id) || key.size)
+        return false;
+    *ret_type = (enum resource_type)type;
+    return true;
+}
+
+enum status verify_tombstone(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    struct tombstone tombstone;
+    enum resource_type type;
+    struct slice id, found;
+    struct key deleted;
+    if (!take_resource_key(key, &type, &id)) {
+        verify_fault(verify, TABLE_TOMBSTONE, key, "the key is malformed");
+        return STATUS_OK;
+    }
+    enum status status = tombstone_parse(value, &tombstone, error);
+    if (status == STATUS_OK && tombstone.beneficiary.size) {
+        key_deleted(&deleted, &(struct deletion){.beneficiary = tombstone.beneficiary,
+                                                 .id = id,
+                                                 .type = type,
+                                                 .stamp_us = tombstone.stamp_us,
+                                                 .birth = tombstone.birth});
+        status = engine_get(verify->txn, TABLE_DELETED, key_slice(&deleted), &found, error);
+    }
+    if (status != STATUS_OK)
+        return status;
+    status = engine_get(verify->txn, TABLE_RESOURCE, key, &found, error);
+    if (status == STATUS_OK)
+        verify_fault(verify, TABLE_TOMBSTONE, key, "the resource stands");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+enum status verify_deleted(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    struct deletion deletion;
+    struct tombstone tombstone;
+    enum status status = deletion_parse(key, value, &deletion, error);
+    if (status != STATUS_OK)
+        return status;
+    if (deletion.death != SEQUENCE_NEVER) {
+        if (deletion.death <= deletion.birth)
+            verify_fault(verify, TABLE_DELETED, key, "was superseded before it was born");
+        return check_dead_is_listed(verify, TABLE_DELETED, DEAD_DELETED, key, deletion.death, error);
+    }
+    status = tombstone_get(verify->txn, deletion.type, deletion.id, &tombstone, error);
+    if (status == STATUS_OK && (!slice_equal(tombstone.beneficiary, deletion.beneficiary) ||
+                                tombstone.birth != deletion.birth || tombstone.stamp_us != deletion.stamp_us))
+        verify_fault(verify, TABLE_DELETED, key, "is not the deletion that its tombstone names");
+    return status;
+}
+
 enum status verify_summary(struct verify *verify, struct slice key, struct slice value, struct error *error)
 {
     struct slice rest = key, id;
@@ -400,6 +457,19 @@ enum status verify_mbi(struct verify *verify, struct slice key, struct slice val
     return status;
 }
 
+static enum status check_dead_deletion(struct verify *verify, struct slice key, struct slice deleted_key,
+                                       uint64_t death, struct error *error)
+{
+    struct deletion deletion;
+    struct slice value;
+    enum status status = engine_get(verify->txn, TABLE_DELETED, deleted_key, &value, error);
+    if (status == STATUS_OK)
+        status = deletion_parse(deleted_key, value, &deletion, error);
+    if (status == STATUS_OK && deletion.death != death)
+        verify_fault(verify, TABLE_DEAD, key, "the deletion's own death is another");
+    return status;
+}
+
 enum status verify_dead(struct verify *verify, struct slice key, struct slice value, struct error *error)
 {
     (void)value;
@@ -416,6 +486,8 @@ enum status verify_dead(struct verify *verify, struct slice key, struct slice va
             verify_fault(verify, TABLE_DEAD, key, "the summary says that its home was not left then");
         return status;
     }
+    if (is_sound && type == DEAD_DELETED)
+        return check_dead_deletion(verify, key, rest, death, error);
     if (!is_sound || type >= RESOURCE_TYPE_COUNT) {
         verify_fault(verify, TABLE_DEAD, key, "the key is malformed");
         return STATUS_OK;

@@ -1,3 +1,5 @@
+#include "codec/instant.h"
+#include "storage/deletion.h"
 #include "storage/homes.h"
 #include "storage/statistics.h"
 #include "storage/verify.h"
@@ -65,6 +67,18 @@ static enum status show_space(struct listing *listing, struct error *error)
     return STATUS_OK;
 }
 
+static enum status show_deleted(struct listing *listing, struct error *error)
+{
+    struct engine_table_stats stats;
+    enum status status = engine_table_stats(listing->steps.txn, TABLE_TOMBSTONE, &stats, error);
+    if (status != STATUS_OK)
+        return status;
+    json_member_number(listing->json, "deleted", (int64_t)stats.entries);
+    if (stats.entries)
+        listing_line(listing, "deleted %llu resources", (unsigned long long)stats.entries);
+    return STATUS_OK;
+}
+
 static enum status fill_statistics(struct listing *listing, struct error *error)
 {
     struct statistics statistics;
@@ -78,6 +92,8 @@ static enum status fill_statistics(struct listing *listing, struct error *error)
     listing_rows_end(listing);
     uint64_t waiting;
     status = homes_count(listing->steps.txn, &waiting, error);
+    if (status == STATUS_OK)
+        status = show_deleted(listing, error);
     if (status != STATUS_OK)
         return status;
     json_member_number(listing->json, "moving", (int64_t)waiting);
@@ -96,6 +112,28 @@ int command_stat(const struct invocation *invocation)
 
 /* ---- get ---- */
 
+/* Why there is none: STATUS_NOT_FOUND, with what is known of it. */
+static enum status tell_why_missing(struct engine_txn *txn, const char *name, enum resource_type type,
+                                    struct slice id, struct error *error)
+{
+    struct tombstone tombstone;
+    char source[INSTANT_TEXT_SIZE], told[INSTANT_TEXT_SIZE];
+    enum status status = tombstone_get(txn, type, id, &tombstone, error);
+    if (status == STATUS_NOT_FOUND)
+        return error_set(error, STATUS_NOT_FOUND, "%s: there is none", name);
+    if (status != STATUS_OK)
+        return status;
+    instant_format(tombstone.source_us, source);
+    if (tombstone.beneficiary.size == 0)
+        return error_set(error, STATUS_NOT_FOUND,
+                         "%s: there is none; it was deleted as of %s, before any version of it came", name,
+                         source);
+    instant_format(tombstone.stamp_us, told);
+    return error_set(error, STATUS_NOT_FOUND,
+                     "%s: was deleted as of %s (exports tell %s); of beneficiary %.*s", name, source, told,
+                     SLICE_PRINT(tombstone.beneficiary));
+}
+
 static enum status get_resource(struct store *store, const char *name, struct buffer *text,
                                 struct error *error)
 {
@@ -113,7 +151,7 @@ static enum status get_resource(struct store *store, const char *name, struct bu
         return status;
     status = resource_get(txn, type, id, text, error);
     if (status == STATUS_NOT_FOUND)
-        error_set(error, STATUS_NOT_FOUND, "%s: there is none", name);
+        status = tell_why_missing(txn, name, type, id, error);
     engine_end(txn);
     return status;
 }

@@ -258,6 +258,72 @@ static void segments_stay_about_their_target_size(void **state)
     mem_free(items);
 }
 
+static struct import_item *deletion_of(struct fixture *f, const char *id, const char *beneficiary,
+                                       int64_t source_us)
+{
+    struct import_item *item = arena_alloc(&f->arena, sizeof *item);
+    *item = (struct import_item){.beneficiary = slice_from_text(beneficiary),
+                                 .id = slice_from_text(id),
+                                 .type = EOB,
+                                 .source_us = source_us,
+                                 .has_last_updated = true,
+                                 .is_deletion = true};
+    return item;
+}
+
+static void a_deletion_and_its_resource_that_cross_make_the_second_stale(void **state)
+{
+    struct fixture *f = *state;
+    struct import_item *claim = item_of(f, EOB, "e", 1, "2020-01-05T00:00:00Z");
+    struct import_item *deletion = deletion_of(f, "e", "", claim->source_us + 1);
+    struct packer *other = packer_new(f->load.store.store);
+    struct pack_result added, deleted;
+    struct error error = {0};
+    /* Each is packed without knowing of the other. */
+    added = pack(f, &claim, 1);
+    assert_int_equal(packer_pack(other, &deletion, 1, 0, note_refused, f, &deleted, &error), STATUS_OK);
+    assert_int_equal(deleted.delta.beneficiary.size, 0);
+    assert_int_equal(deleted.counts.deleted_unknown, 1);
+    assert_int_equal(apply_one(f, &added.delta), 0);
+    assert_int_equal(apply_one(f, &deleted.delta), 1);
+    /* Packed again it knows whose the resource is. */
+    assert_int_equal(packer_pack(other, &deletion, 1, 0, note_refused, f, &deleted, &error), STATUS_OK);
+    assert_true(slice_equal_text(deleted.delta.beneficiary, "b"));
+    assert_int_equal(deleted.counts.deleted, 1);
+    assert_int_equal(apply_one(f, &deleted.delta), 0);
+    assert_string_equal(load_exported_now(&f->load, f->aco), "");
+
+    claim = item_of(f, EOB, "e2", 1, "2020-01-05T00:00:00Z");
+    deletion = deletion_of(f, "e2", "", claim->source_us + 1);
+    added = pack(f, &claim, 1);
+    assert_int_equal(packer_pack(other, &deletion, 1, 0, note_refused, f, &deleted, &error), STATUS_OK);
+    assert_int_equal(apply_one(f, &deleted.delta), 0);
+    assert_int_equal(apply_one(f, &added.delta), 1);
+    added = pack(f, &claim, 1);
+    assert_int_equal(added.counts.late, 1);
+    assert_false(added.has_delta);
+    packer_free(other);
+}
+
+static void a_kick_off_between_makes_a_deletion_s_kept_time_stale(void **state)
+{
+    struct fixture *f = *state;
+    struct import_item *claim = item_of(f, EOB, "e", 1, "2020-01-05T00:00:00Z");
+    struct pack_result result = pack(f, &claim, 1);
+    assert_int_equal(apply_one(f, &result.delta), 0);
+    struct import_item *deletion = deletion_of(f, "e", "b", claim->source_us + 1);
+    result = pack(f, &deletion, 1);
+    assert_false(result.delta.stamped);
+    assert_int_equal(result.delta.deletions[0].stamp_us, claim->source_us + 1);
+    struct load_view view = load_kick_off(&f->load, f->aco, "Patient");
+    assert_int_equal(apply_one(f, &result.delta), 1);
+    result = pack(f, &deletion, 1);
+    assert_true(result.delta.stamped);
+    assert_true(result.delta.deletions[0].stamp_us > view.transaction_time_us);
+    assert_int_equal(result.delta.deletions[0].source_us, claim->source_us + 1);
+    assert_int_equal(apply_one(f, &result.delta), 0);
+}
+
 static void lines_that_are_all_refused_attribute_nobody(void **state)
 {
     struct fixture *f = *state;
@@ -285,6 +351,8 @@ int main(void)
         TEST(what_is_identical_gives_no_delta),
         TEST(a_replaced_resource_supersedes_its_segment_and_rewrites_the_rest),
         TEST(segments_stay_about_their_target_size),
+        TEST(a_deletion_and_its_resource_that_cross_make_the_second_stale),
+        TEST(a_kick_off_between_makes_a_deletion_s_kept_time_stale),
         TEST(lines_that_are_all_refused_attribute_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,11 +22,14 @@ static struct delta sample(void)
     static const struct slice mbis[] = {{"1A", 2}, {"2A", 2}};
     static const struct segment_name superseded[] = {{INT64_MIN, 1, 2}, {INT64_MAX, UINT64_MAX, UINT16_MAX}};
     static const struct slice segments[] = {{"one", 3}, {"", 0}};
+    static const struct delta_deletion deletions[] = {{{"e4", 2}, INT64_MIN, true, 12345},
+                                                      {{"e5", 2}, INT64_MAX, false, 0}};
     static const struct slice ids[] = {{"e1", 2}, {"e2", 2}, {"e3", 2}};
     return (struct delta){
         .type = EOB,
         .beneficiary = SLICE_LITERAL("-100"),
         .seen = 77,
+        .as_of = UINT64_MAX,
         .attribute = 3,
         .kept_min_us = INT64_MAX,
         .newest_us = -5,
@@ -40,6 +43,8 @@ static struct delta sample(void)
         .segment_count = 2,
         .ids = ids,
         .id_count = 3,
+        .deletions = deletions,
+        .deletion_count = 2,
     };
 }
 
@@ -54,6 +59,11 @@ static void a_delta_comes_back_as_it_was(void **state)
     delta_encode(&back, &two);
     assert_true(slice_equal(buffer_slice(&one), buffer_slice(&two)));
     assert_int_equal(back.superseded[1].ordinal, UINT16_MAX);
+    assert_true(back.as_of == UINT64_MAX);
+    assert_int_equal(back.deletion_count, 2);
+    assert_true(back.deletions[0].is_stored && !back.deletions[1].is_stored);
+    assert_int_equal(back.deletions[0].stamp_us, 12345);
+    assert_int_equal(back.deletions[1].source_us, INT64_MAX);
     assert_int_equal(back.kept_min_us, INT64_MAX);
     assert_true(slice_equal_text(back.beneficiary, "-100"));
     arena_release(&arena);

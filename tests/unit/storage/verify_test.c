@@ -69,6 +69,9 @@ static int setup(void **state)
     load_kick_off(&f->load, aco, "Patient");
     buffer_reset(&text);
     load_line(&text, EOB, "e2", "b1", NULL, 2, "2020-06-01T00:00:00Z");
+    buffer_append_text(&text, "{\"resourceType\":\"Bundle\",\"entry\":["
+                              "{\"request\":{\"method\":\"DELETE\",\"url\":\"ExplanationOfBenefit/e1\"}},"
+                              "{\"request\":{\"method\":\"DELETE\",\"url\":\"Coverage/unknown\"}}]}\n");
     load_text(&f->load, buffer_slice(&text), NULL);
     load_roster(&f->load, ACO, "r2", 2000, "1A 3A");
     buffer_release(&text);
@@ -136,8 +139,8 @@ static void a_sound_store_has_no_faults(void **state)
     assert_string_equal(verify(f), "");
     assert_int_equal(f->counts.faults, 0);
     assert_int_equal(f->counts.beneficiaries, 3);
-    assert_int_equal(f->counts.resources, 6);
-    assert_int_equal(f->counts.segments, 7); /* one of them superseded */
+    assert_int_equal(f->counts.resources, 5);
+    assert_int_equal(f->counts.segments, 6); /* one of them superseded */
     load_collect(&f->load);
     assert_string_equal(verify(f), "");
 }
@@ -148,6 +151,7 @@ static const unsigned indexed[] = {TABLE_SEGMENT + EOB,
                                    TABLE_SEGMENT + PATIENT,
                                    TABLE_SUMMARY,
                                    TABLE_RESOURCE,
+                                   TABLE_DELETED,
                                    TABLE_BENEFICIARY,
                                    TABLE_MBI,
                                    TABLE_DEAD,
@@ -337,6 +341,49 @@ static void a_flipped_bit_on_disk_is_named_with_its_key(void **state)
     arena_release(&rows.arena);
 }
 
+static void a_deletion_that_does_not_agree_with_its_tombstone_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer text = BUFFER_INIT;
+    struct rows tombstones, deletions, deads;
+    buffer_append_text(&text, "{\"resourceType\":\"Bundle\",\"entry\":["
+                              "{\"request\":{\"method\":\"DELETE\",\"url\":\"Coverage/c1\"}}]}\n");
+    load_text(&f->load, buffer_slice(&text), NULL);
+    buffer_reset(&text);
+    load_line(&text, EOB, "e1", "b1", NULL, 2, "2300-01-01T00:00:00Z"); /* comes back; a job pins the row */
+    load_text(&f->load, buffer_slice(&text), NULL);
+    assert_string_equal(verify(f), "");
+    rows_read(f, TABLE_TOMBSTONE, &tombstones);
+    rows_read(f, TABLE_DELETED, &deletions);
+    rows_read(f, TABLE_DEAD, &deads);
+    assert_int_equal(tombstones.count, 2);
+    assert_int_equal(deletions.count, 2);
+
+    change(f, TABLE_RESOURCE, tombstones.keys[0], SLICE_LITERAL("b1"));
+    assert_non_null(strstr(verify(f), ": the resource stands\n"));
+    change(f, TABLE_RESOURCE, tombstones.keys[0], (struct slice){0});
+    assert_string_equal(verify(f), "");
+    change(f, TABLE_TOMBSTONE, tombstones.keys[0], (struct slice){0});
+    assert_non_null(strstr(verify(f), "deleted "));
+    change(f, TABLE_TOMBSTONE, tombstones.keys[0], tombstones.values[0]);
+    for (size_t i = 0; i < deletions.count; i++) { /* one is named by a tombstone, one in dead */
+        change(f, TABLE_DELETED, deletions.keys[i], (struct slice){0});
+        assert_non_null(strstr(verify(f), "a record that it names is missing\n"));
+        change(f, TABLE_DELETED, deletions.keys[i], deletions.values[i]);
+        assert_string_equal(verify(f), "");
+    }
+    for (size_t i = 0; i < deads.count; i++) {
+        change(f, TABLE_DEAD, deads.keys[i], (struct slice){0});
+        assert_non_null(strstr(verify(f), "was superseded, but is not listed as dead\n"));
+        change(f, TABLE_DEAD, deads.keys[i], deads.values[i]);
+    }
+    assert_string_equal(verify(f), "");
+    buffer_release(&text);
+    arena_release(&tombstones.arena);
+    arena_release(&deletions.arena);
+    arena_release(&deads.arena);
+}
+
 int main(void)
 {
     load_clock_shift(0);
@@ -349,6 +396,7 @@ int main(void)
         TEST(every_row_with_a_byte_less_or_more_is_named),
         TEST(a_resource_in_two_segments_is_noticed),
         TEST(a_segment_under_another_instant_or_home_is_noticed),
+        TEST(a_deletion_that_does_not_agree_with_its_tombstone_is_found),
         TEST(a_flipped_bit_on_disk_is_named_with_its_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
