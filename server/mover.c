@@ -4,6 +4,7 @@
 #include "codec/base/mem.h"
 #include "server/log.h"
 #include "storage/homes.h"
+#include "storage/jobs.h"
 
 #include <pthread.h>
 
@@ -40,16 +41,24 @@ static bool rest(void *context, const struct homes_counts *counts, int64_t step_
     return mover_wait(context, MOVER_REST * step_us);
 }
 
-static uint64_t count_waiting(struct mover *mover)
+/* What says whether there may be something to do. */
+struct outlook {
+    uint64_t waiting;
+    uint64_t oldest_sequence; /* of active jobs: some wait for one to end */
+};
+
+/* Nobody waits, if it cannot be read. */
+static struct outlook look(struct mover *mover)
 {
     struct engine_txn *txn;
-    uint64_t count = 0;
+    struct outlook found = {.waiting = 0};
     if (engine_begin_read(store_engine(mover->service->store), &txn, NULL) != STATUS_OK)
-        return 0;
-    if (homes_count(txn, &count, NULL) != STATUS_OK)
-        count = 0;
+        return found;
+    if (homes_count(txn, &found.waiting, NULL) != STATUS_OK ||
+        job_oldest_sequence(txn, &found.oldest_sequence, NULL) != STATUS_OK)
+        found.waiting = 0;
     engine_end(txn);
-    return count;
+    return found;
 }
 
 static void log_moved(const struct homes_counts *counts, int64_t duration_us)
@@ -67,22 +76,23 @@ static void *mover_main(void *argument)
 {
     struct mover *mover = argument;
     struct homes_options options = {.context = mover, .rest = rest};
-    uint64_t waiting = 0; /* that could not be moved when it was tried last */
+    struct outlook before = {.waiting = 0}; /* when it was tried last */
     int64_t retry_us = INT64_MIN;
     do {
-        uint64_t count = count_waiting(mover);
-        if (count == 0 || (count == waiting && clock_monotonic_us() < retry_us))
+        struct outlook now = look(mover);
+        bool is_same = now.waiting == before.waiting && now.oldest_sequence == before.oldest_sequence;
+        if (now.waiting == 0 || (is_same && clock_monotonic_us() < retry_us))
             continue;
         struct homes_counts counts;
         struct error error;
         int64_t begin_us = clock_monotonic_us();
         if (homes_run(mover->link, &options, &counts, &error) != STATUS_OK) {
             log_event(LOG_LEVEL_ERROR, "homes not moved", "%s", error.text);
-            counts.waiting = count_waiting(mover);
+            counts.waiting = look(mover).waiting;
         }
         if (counts.moved)
             log_moved(&counts, clock_monotonic_us() - begin_us);
-        waiting = counts.waiting;
+        before = (struct outlook){counts.waiting, now.oldest_sequence};
         retry_us = clock_monotonic_us() + MOVER_RETRY_US;
     } while (mover_wait(mover, MOVER_PERIOD_US));
     return NULL;

@@ -92,8 +92,9 @@ enum status homes_count(struct engine_txn *txn, uint64_t *ret_count, struct erro
 /* ---- what is to be done with one that waits ---- */
 
 enum move_action {
-    MOVE_FORGET, /* it is at home */
-    MOVE_CLEAN,  /* what stands under move.copy_home is no good */
+    MOVE_FORGET,  /* it is at home */
+    MOVE_CLEAN,   /* what stands under move.copy_home is no good */
+    MOVE_COLLECT, /* nobody needs any more what stands where it belongs: it left there at `left` */
     MOVE_WAIT,
     MOVE_GO,
 };
@@ -103,6 +104,7 @@ struct move_plan {
     struct move move;
     struct beneficiary beneficiary; /* its MBIs are borrowed */
     uint32_t home;                  /* where it belongs */
+    uint64_t left;                  /* when it left there; SEQUENCE_NEVER: all is collected */
     uint64_t oldest_sequence;       /* of active jobs */
 };
 
@@ -173,11 +175,14 @@ static enum status move_plan_make(struct engine_txn *txn, struct slice id, struc
     } else if (plan->home == plan->beneficiary.home) {
         plan->action = MOVE_FORGET;
     } else {
-        /* It left that home, and a job still reads it there. */
         status = summary_get(txn, plan->home, id, &left, error);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND)
             return status;
-        plan->action = status == STATUS_OK || !has_room ? MOVE_WAIT : MOVE_GO;
+        plan->left = status == STATUS_OK ? left.left : SEQUENCE_NEVER;
+        if (plan->left != SEQUENCE_NEVER && plan->left <= plan->oldest_sequence)
+            plan->action = MOVE_COLLECT;
+        else /* a job still reads it there */
+            plan->action = status == STATUS_OK || !has_room ? MOVE_WAIT : MOVE_GO;
     }
     return STATUS_OK;
 }
@@ -468,6 +473,11 @@ static enum status step_one(struct step_state *state, struct slice id, bool *ret
             segments_clear(state->write, plan.move.copy_home, id, HOMES_STEP_SEGMENTS, &deleted, &all, error);
         state->segments += deleted;
         return status == STATUS_OK && all ? move_put(state->write, id, &nothing_copied, error) : status;
+    case MOVE_COLLECT:
+        *ret_finished = false;
+        status = home_collect(state->write, plan.home, id, plan.left, HOMES_STEP_SEGMENTS, &deleted, error);
+        state->segments += deleted;
+        return status;
     case MOVE_GO:
         break;
     }
