@@ -274,6 +274,24 @@ static void an_active_job_finds_what_it_always_found(void **state)
     assert_int_equal(rows_under(f, f->other), 4);
 }
 
+static void what_was_superseded_before_stays_for_who_lists_it(void **state)
+{
+    struct fixture *f = *state;
+    person(f, "b1", "1A", 1);
+    roster(f, ACO, "1A");
+    move_all(f);
+    struct load_view view = load_kick_off(&f->load, f->aco, "Patient");
+    person(f, "b1", "1A", 1); /* supersedes two segments, which the job pins */
+    load_end_job(&f->load, &view);
+    roster(f, ACO, "");
+    roster(f, OTHER, "1A");
+    assert_int_equal(move_all(f).moved, 1);
+    assert_int_equal(rows_under(f, f->aco), 2);
+    load_verify(&f->load);
+    assert_int_equal(load_collect(&f->load), 2);
+    assert_int_equal(rows_under(f, f->aco), 0);
+}
+
 static void what_was_exportable_at_an_instant_stays_so(void **state)
 {
     struct fixture *f = *state;
@@ -596,7 +614,11 @@ static void in_any_order_every_view_stays_as_it_was(void **state)
             char beneficiary[16];
             snprintf(beneficiary, sizeof beneficiary, "b%u", (unsigned)(chance >> 24) % PEOPLE);
             snprintf(id, sizeof id, "x%u", claims++);
-            claim(f, beneficiary, id);
+            snprintf(mbi, sizeof mbi, "%uA", (unsigned)(chance >> 24) % PEOPLE);
+            if (chance >> 40 & 1)
+                claim(f, beneficiary, id);
+            else
+                person(f, beneficiary, mbi, 2); /* replaces what is there */
             break;
         }
         case 3: {
@@ -646,6 +668,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_acos_share_one_home_and_the_one_that_stays_becomes_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_active_job_finds_what_it_always_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_superseded_before_stays_for_who_lists_it, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_exportable_at_an_instant_stays_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_way_back_waits_for_the_jobs_that_read_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_one_moves_in_parts_that_nobody_sees, setup, teardown),
