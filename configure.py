@@ -28,7 +28,7 @@ MAY_INCLUDE = {
     "codec":           ["codec"],
     "storage":         ["codec", "storage"],
     "server":          ["codec", "storage", "server"],
-    "loadtest":        ["codec", "loadtest"],
+    "loadtest":        ["codec", "loadtest", "tools/common"],
     "tools/common":    ["codec", "tools/common"],
     "tools/synth":     ["codec", "tools/common", "tools/synth"],
     "tools/export":    ["codec", "tools/common", "tools/export"],
@@ -76,7 +76,7 @@ LIBRARIES = [
     Library("server",   "server",       ["storage", "codec"], "-levent_core -levent_pthreads -lssl -lcrypto -ljwt"),
     Library("tools",    "tools/common", ["codec"],            ""),
     Library("synth",    "tools/synth",  ["codec"],            "-lzip -lz"),
-    Library("loadtest", "loadtest",     ["codec"],            "-lcurl -lssl -lcrypto -lm"),
+    Library("loadtest", "loadtest",     ["tools", "codec"],   "-lcurl -lm"),
     Library("support",  "tests/support", ["codec"],           "-lcmocka -lzip -lz"),
 ]
 

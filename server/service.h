@@ -7,10 +7,10 @@
 #ifndef SERVER_SERVICE_H
 #define SERVER_SERVICE_H
 
+#include "codec/base/version.h"
 #include "server/exchange.h"
 #include "storage/store.h"
 
-#define SLUICE_VERSION      "0.1.0"
 #define SLUICE_RELEASE_DATE "2026-11-22"
 
 struct config;

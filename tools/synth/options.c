@@ -1,5 +1,6 @@
 #include "tools/synth/options.h"
 
+#include "codec/base/version.h"
 #include "tools/synth/claim.h"
 #include "tools/synth/course.h"
 
@@ -7,10 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#ifndef SLUICE_VERSION
-#define SLUICE_VERSION "development"
-#endif
 
 #define DEFAULT_ACOS          1
 #define DEFAULT_BENEFICIARIES 100
