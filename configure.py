@@ -44,7 +44,7 @@ HEADER_HOMES = {
     "libdeflate.h":    ["codec/deflate.*"],
     "isa-l.h":         ["codec/deflate.*"],
     "zlib.h":          ["codec/deflate.*", "storage/import_source.c", "tools/synth/sink.c"],
-    "xxhash.h":        ["codec/resource.*"],
+    "xxhash.h":        ["codec/resource.*", "codec/optout.*"],
     "lmdb.h":          ["storage/engine_lmdb.c"],
     "zip.h":           ["storage/archive.*", "tools/synth/roster.c"],
     "event2/*":        ["server/reactor.*", "server/connection.*"],

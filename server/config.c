@@ -3,6 +3,7 @@
 #include "codec/base/check.h"
 #include "codec/utf8.h"
 #include "server/log.h"
+#include "storage/suppression.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -174,6 +175,10 @@ static const struct setting settings[] = {
      "Exports stop when less of the disk is free."},
     {BYTES(map_bytes), NULL, 1 * TIB, 16 * MIB, 64 * TIB, "bytes", NULL, NULL,
      "Address space of the store, and so the most it can ever hold. It costs nothing until used."},
+    {NUMBER(suppression_lookback_days), NULL, SUPPRESSION_LOOKBACK_DAYS_DEFAULT, 0,
+     SUPPRESSION_LOOKBACK_DAYS_MAX, "days", NULL, NULL,
+     "How long an opt-out holds from its effective date on; then the person is exported again. 0: until he "
+     "takes it back. Kept in the store, so that sluicectl applies the same."},
     {NUMBER(keep_hours), NULL, 24, 1, 87600, "h", NULL, NULL,
      "How long finished files are served; then they are kept as long again before they are deleted."},
     {NUMBER(stop_grace_seconds), NULL, 30, 0, 3600, "s", NULL, NULL,

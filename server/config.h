@@ -30,7 +30,8 @@ struct config {
     uint64_t file_bytes_max;
     uint64_t disk_reserve_bytes;
     uint64_t map_bytes;
-    unsigned keep_hours; /* of finished files: Completed -> Archived -> Expired */
+    unsigned suppression_lookback_days; /* 0: opt-outs hold for ever */
+    unsigned keep_hours;                /* of finished files: Completed -> Archived -> Expired */
     unsigned stop_grace_seconds;
     char publisher[200];
     char software_name[200];

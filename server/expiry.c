@@ -6,6 +6,7 @@
 #include "server/job_sweep.h"
 #include "server/log.h"
 #include "storage/accounts.h"
+#include "storage/suppression.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -29,6 +30,7 @@ struct expiry {
     struct service *service;
     const char *dir;
     int64_t keep_us;
+    int64_t settle_after_us; /* clock_monotonic_us: not before, after a failure */
     pthread_t thread;
 
     pthread_mutex_t lock;
@@ -198,6 +200,43 @@ static bool take_due(struct expiry *expiry, int64_t now_us, struct expiry_item *
     return found;
 }
 
+/* ---- opt-outs ---- */
+
+static bool suppressions_are_due(struct expiry *expiry)
+{
+    struct engine_txn *txn;
+    bool due = false;
+    if (engine_begin_read(store_engine(expiry->service->store), &txn, NULL) != STATUS_OK)
+        return false; /* it will be looked at again */
+    if (suppression_is_due(txn, clock_now_us(), &due, NULL) != STATUS_OK)
+        due = true; /* the request says what is wrong */
+    engine_end(txn);
+    return due;
+}
+
+/* Opt-outs that came into force, or ran out. One portion; true if there is more. */
+static bool settle_suppressions(struct expiry *expiry)
+{
+    struct suppression_settle settle;
+    struct error error;
+    if (clock_monotonic_us() < expiry->settle_after_us || !suppressions_are_due(expiry))
+        return false;
+    suppression_settle_init(&settle, SUPPRESSION_PORTION);
+    if (writer_call(expiry->service->writer, &settle.request, &error) != STATUS_OK) {
+        log_event(LOG_LEVEL_ERROR, "opt-outs not settled", "%s", error.text);
+        expiry->settle_after_us = clock_monotonic_us() + EXPIRY_RETRY_US;
+        return false;
+    }
+    struct log_line line =
+        log_begin(settle.ret_damaged ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "opt-outs settled");
+    log_number(&line, "suppressed", (int64_t)settle.ret_suppressed);
+    log_number(&line, "lifted", (int64_t)settle.ret_lifted);
+    if (settle.ret_damaged)
+        log_number(&line, "damaged", (int64_t)settle.ret_damaged);
+    log_end(&line);
+    return settle.ret_more;
+}
+
 static void *expiry_main(void *argument)
 {
     struct expiry *expiry = argument;
@@ -210,12 +249,17 @@ static void *expiry_main(void *argument)
             pthread_mutex_lock(&expiry->lock);
             continue;
         }
+        pthread_mutex_unlock(&expiry->lock);
+        bool more = settle_suppressions(expiry);
+        pthread_mutex_lock(&expiry->lock);
+        if (more)
+            continue;
         int64_t wake_us = clock_monotonic_us() + EXPIRY_PERIOD_US;
         struct timespec wake = {.tv_sec = wake_us / US_PER_SECOND, .tv_nsec = wake_us % US_PER_SECOND * 1000};
-        expiry->hurried = false;
         int waited = 0;
         while (!expiry->stopping && !expiry->hurried && waited == 0)
             waited = pthread_cond_timedwait(&expiry->changed, &expiry->lock, &wake);
+        expiry->hurried = false;
     }
     pthread_mutex_unlock(&expiry->lock);
     return NULL;

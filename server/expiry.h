@@ -6,6 +6,9 @@
  * Driven by clock_now_us, looked at once a second by a thread of its own. What the answers say does not wait
  * for it: job_state_at.
  *
+ * The same thread applies opt-outs that come into force or run out (storage/suppression.h). Kick-offs do not
+ * wait for it either: they apply what is due themselves.
+ *
  * Threading: expiry_watch and expiry_remove from any thread.
  */
 #ifndef SERVER_EXPIRY_H

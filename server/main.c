@@ -16,6 +16,7 @@
 #include "server/tls.h"
 #include "server/token.h"
 #include "storage/control.h"
+#include "storage/suppression.h"
 #include "storage/writer.h"
 
 #include <getopt.h>
@@ -239,6 +240,20 @@ static void job_ended(void *context, uint64_t job_id)
     exports_cancel(service->exports, job_id);
 }
 
+/* Before anything is exported: the next kick-off applies what follows from it. */
+static enum status set_lookback(struct server *server, struct error *error)
+{
+    struct suppression_configure configure;
+    unsigned days = server->config->suppression_lookback_days;
+    suppression_configure_init(&configure, days);
+    enum status status = writer_call(server->service.writer, &configure.request, error);
+    if (status == STATUS_OK && configure.ret_changed)
+        log_event(LOG_LEVEL_WARNING, "suppression look-back changed",
+                  "opt-outs hold for %u days now%s; each is looked at anew", days,
+                  days == 0 ? " (0: for ever)" : "");
+    return status;
+}
+
 static enum status start(struct server *server, struct error *error)
 {
     const struct config *config = server->config;
@@ -254,6 +269,8 @@ static enum status start(struct server *server, struct error *error)
                             &(struct store_options){.map_bytes = config->map_bytes}, &service->store, error);
     if (status == STATUS_OK)
         status = writer_start(service->store, &service->writer, error);
+    if (status == STATUS_OK)
+        status = set_lookback(server, error);
     if (status == STATUS_OK)
         status = tokens_open(service->store, config->issuer, config->token_lifetime_seconds, &service->tokens,
                              error);

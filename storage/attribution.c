@@ -105,65 +105,127 @@ static void beneficiary_settle(struct beneficiary *beneficiary, uint32_t aco)
 }
 
 static enum status attributor_set_exportable(struct attributor *attributor, struct slice id,
-                                             struct beneficiary *beneficiary, bool wanted,
+                                             struct beneficiary *beneficiary, bool attributed, bool wanted,
                                              struct error *error)
 {
     struct key key;
     bool changed;
-    if (wanted)
+    if (attributed)
         beneficiary_settle(beneficiary, attributor->aco);
     key_aco_beneficiary(&key, attributor->aco, id);
     enum status status =
         attributor_set(attributor, TABLE_EXPORTABLE, &key, wanted, beneficiary->home, &changed, error);
     if (status != STATUS_OK)
         return status;
-    if (wanted)
+    if (attributed && !wanted)
+        status = acos_add(beneficiary->hidden, &beneficiary->hidden_count, attributor->aco, error);
+    else
+        acos_remove(beneficiary->hidden, &beneficiary->hidden_count, attributor->aco);
+    if (status == STATUS_OK && wanted)
         return acos_add(beneficiary->acos, &beneficiary->aco_count, attributor->aco, error);
     acos_remove(beneficiary->acos, &beneficiary->aco_count, attributor->aco);
     if (changed && attributor->given_us > beneficiary->lost_us)
         beneficiary->lost_us = attributor->given_us;
-    return STATUS_OK;
+    return status;
 }
 
-static enum status row_is_open(struct engine_txn *txn, const struct key *key, bool *ret_open,
+/* Whether a row is open, and the earliest begin of those that are. */
+static enum status row_is_open(struct engine_txn *txn, const struct key *key, bool *open, int64_t *since_us,
                                struct error *error)
 {
     struct interval_row row;
     enum status status = interval_row_get(txn, TABLE_ATTRIBUTION, key_slice(key), &row, error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return status;
-    *ret_open = interval_row_open_one(&row) != NULL;
+    const struct interval *one = interval_row_open_one(&row);
+    if (one && (!*open || one->start_us < *since_us))
+        *since_us = one->start_us;
+    *open |= one != NULL;
     return STATUS_OK;
 }
 
-/* By any of its MBIs, or directly. */
+/* By any of its MBIs, or directly; and since when. */
 static enum status beneficiary_is_attributed(struct engine_txn *txn, uint32_t aco, struct slice id,
                                              const struct beneficiary *beneficiary, bool *ret_attributed,
-                                             struct error *error)
+                                             int64_t *ret_since_us, struct error *error)
 {
     struct key key;
     key_attribution_direct(&key, aco, id);
     bool open = false;
-    enum status status = row_is_open(txn, &key, &open, error);
-    for (size_t i = 0; status == STATUS_OK && !open && i < beneficiary->mbi_count; i++) {
+    int64_t since_us = INT64_MIN;
+    enum status status = row_is_open(txn, &key, &open, &since_us, error);
+    for (size_t i = 0; status == STATUS_OK && i < beneficiary->mbi_count; i++) {
         key_attribution(&key, aco, beneficiary->mbis[i]);
-        status = row_is_open(txn, &key, &open, error);
+        status = row_is_open(txn, &key, &open, &since_us, error);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         *ret_attributed = open;
+        *ret_since_us = since_us;
+    }
     return status;
 }
 
-/* Lets a beneficiary's exportability follow its attribution. */
-static enum status attributor_follow(struct attributor *attributor, struct slice id,
+/* By any of its MBIs. *ret_lifted_us: since when by none of them; INT64_MIN if it never was. */
+static enum status beneficiary_is_suppressed(struct engine_txn *txn, const struct beneficiary *beneficiary,
+                                             bool *ret_suppressed, int64_t *ret_lifted_us,
+                                             struct error *error)
+{
+    bool suppressed = false;
+    int64_t lifted_us = INT64_MIN;
+    for (size_t i = 0; !suppressed && i < beneficiary->mbi_count; i++) {
+        struct mbi_row row;
+        enum status status = mbi_row_get(txn, beneficiary->mbis[i], &row, error);
+        if (status != STATUS_OK)
+            return status;
+        suppressed = row.suppressed;
+        lifted_us = row.suppressed_us > lifted_us ? row.suppressed_us : lifted_us;
+    }
+    *ret_suppressed = suppressed;
+    *ret_lifted_us = lifted_us;
+    return STATUS_OK;
+}
+
+/* Lets a beneficiary's exportability follow its attribution and its suppression. It begins when the last of
+ * what it needs did: a lifted opt-out dated before the roster does not make it exportable before the roster,
+ * nor a roster before the opt-out was lifted. */
+static enum status attributor_follow(const struct attributor *attributor, struct slice id,
                                      struct beneficiary *beneficiary, struct error *error)
 {
-    bool attributed;
-    enum status status = beneficiary_is_attributed(attributor->write->txn, attributor->aco, id, beneficiary,
-                                                   &attributed, error);
+    struct engine_txn *txn = attributor->write->txn;
+    struct attributor own = *attributor;
+    bool attributed, suppressed;
+    int64_t attributed_us, lifted_us;
+    enum status status =
+        beneficiary_is_attributed(txn, own.aco, id, beneficiary, &attributed, &attributed_us, error);
+    if (status == STATUS_OK)
+        status = beneficiary_is_suppressed(txn, beneficiary, &suppressed, &lifted_us, error);
     if (status != STATUS_OK)
         return status;
-    return attributor_set_exportable(attributor, id, beneficiary, attributed, error);
+    bool wanted = attributed && !suppressed;
+    if (wanted && attributed_us > own.at_us)
+        own.at_us = attributed_us;
+    if (wanted && lifted_us > own.at_us)
+        own.at_us = lifted_us;
+    return attributor_set_exportable(&own, id, beneficiary, attributed, wanted, error);
+}
+
+enum status attribution_follow(struct store_write *write, struct slice beneficiary_id,
+                               struct beneficiary *beneficiary, int64_t source_us, struct error *error)
+{
+    uint32_t acos[2 * BENEFICIARY_ACOS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < beneficiary->aco_count; i++)
+        acos[count++] = beneficiary->acos[i];
+    for (size_t i = 0; i < beneficiary->hidden_count; i++)
+        acos[count++] = beneficiary->hidden[i];
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+        struct attributor attributor;
+        status = attributor_init(&attributor, write, acos[i], source_us, error);
+        if (status == STATUS_OK)
+            status = attributor_follow(&attributor, beneficiary_id, beneficiary, error);
+    }
+    return status == STATUS_OK ? beneficiary_put(write, beneficiary_id, beneficiary, error) : status;
 }
 
 /* The row's slices borrow from the store; a change of the row would pull them away. */
@@ -197,7 +259,8 @@ static enum status mbi_leave_beneficiary(struct store_write *write, struct slice
         if (status == STATUS_OK)
             status = attributor_follow(&attributor, id, &loser, error);
     }
-    return status == STATUS_OK ? beneficiary_put(write, id, &loser, error) : status;
+    /* What was suppressed by this MBI alone is no longer. */
+    return status == STATUS_OK ? attribution_follow(write, id, &loser, INT64_MIN, error) : status;
 }
 
 /* The Patient's MBIs first, in its order, then those known from before. */
@@ -222,6 +285,7 @@ enum status attribution_learn_mbis(struct store_write *write, struct slice benef
                                    struct beneficiary *beneficiary, const struct slice *mbis,
                                    size_t mbi_count, struct arena *arena, struct error *error)
 {
+    bool is_suppressed = false;
     beneficiary_merge_mbis(beneficiary, mbis, mbi_count, arena);
     for (size_t i = 0; i < beneficiary->mbi_count; i++) {
         struct slice mbi = beneficiary->mbis[i];
@@ -238,6 +302,7 @@ enum status attribution_learn_mbis(struct store_write *write, struct slice benef
         }
         memcpy(row.beneficiary, beneficiary_id.data, beneficiary_id.size);
         row.beneficiary_size = beneficiary_id.size;
+        is_suppressed |= row.suppressed;
         status = mbi_row_put(write, mbi, &row, error);
         for (size_t j = 0; status == STATUS_OK && j < row.aco_count; j++) {
             struct attributor attributor;
@@ -248,13 +313,16 @@ enum status attribution_learn_mbis(struct store_write *write, struct slice benef
         if (status != STATUS_OK)
             return status;
     }
-    return STATUS_OK;
+    /* A new MBI's opt-out hides it also from those to which its other MBIs attribute it. */
+    return is_suppressed ? attribution_follow(write, beneficiary_id, beneficiary, INT64_MIN, error)
+                         : STATUS_OK;
 }
 
 enum status attribution_add_beneficiary(struct store_write *write, uint32_t aco, struct slice beneficiary_id,
                                         struct beneficiary *beneficiary, struct error *error)
 {
-    if (acos_contain(beneficiary->acos, beneficiary->aco_count, aco))
+    if (acos_contain(beneficiary->acos, beneficiary->aco_count, aco) ||
+        acos_contain(beneficiary->hidden, beneficiary->hidden_count, aco))
         return STATUS_OK;
     struct attributor attributor;
     enum status status = attributor_init(&attributor, write, aco, INT64_MIN, error);
@@ -265,7 +333,7 @@ enum status attribution_add_beneficiary(struct store_write *write, uint32_t aco,
     key_attribution_direct(&key, aco, beneficiary_id);
     status = attributor_set(&attributor, TABLE_ATTRIBUTION, &key, true, 0, &changed, error);
     if (status == STATUS_OK)
-        status = attributor_set_exportable(&attributor, beneficiary_id, beneficiary, true, error);
+        status = attributor_follow(&attributor, beneficiary_id, beneficiary, error);
     return status;
 }
 
@@ -644,7 +712,8 @@ enum status attribution_each(struct engine_txn *txn, uint32_t aco, int64_t at_us
     while ((status = engine_next(cursor, &key, &value, error)) == STATUS_OK) {
         struct interval_row row;
         struct mbi_row mbi_row = {.aco_count = 0};
-        struct slice mbi, beneficiary;
+        struct attributed attributed = {.intervals = row.items};
+        struct slice mbi;
         key = slice_skip(key, sizeof(uint32_t));
         if (!key_take_id(&key, &mbi)) {
             status = error_set(error, STATUS_CORRUPT, "a key of attribution is malformed");
@@ -657,16 +726,25 @@ enum status attribution_each(struct engine_txn *txn, uint32_t aco, int64_t at_us
                                                      : interval_row_covers(&row, UINT64_MAX - 1, at_us);
         if (!is_in_force)
             continue;
+        attributed.interval_count = row.count;
         if (slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK))) {
-            beneficiary = slice_skip(mbi, sizeof DIRECT_MARK - 1);
-            mbi = SLICE_LITERAL("");
+            attributed.beneficiary = slice_skip(mbi, sizeof DIRECT_MARK - 1);
         } else {
             status = mbi_row_get(txn, mbi, &mbi_row, error);
             if (status != STATUS_OK)
                 break;
-            beneficiary = mbi_row_beneficiary(&mbi_row);
+            attributed.mbi = mbi;
+            attributed.beneficiary = mbi_row_beneficiary(&mbi_row);
+            attributed.suppressed = mbi_row.suppressed;
         }
-        status = handler(context, mbi, beneficiary, row.items, row.count, error);
+        if (attributed.beneficiary.size && !attributed.suppressed) { /* by another of its MBIs? */
+            struct beneficiary beneficiary;
+            status = beneficiary_get(txn, attributed.beneficiary, &beneficiary, error);
+            if (status != STATUS_OK)
+                break;
+            attributed.suppressed = acos_contain(beneficiary.hidden, beneficiary.hidden_count, aco);
+        }
+        status = handler(context, &attributed, error);
         if (status != STATUS_OK)
             break;
     }

@@ -1,9 +1,10 @@
 /*
  * Attribution: which beneficiaries an ACO may export, and since when.
  *
- * Rosters name MBIs; TABLE_ATTRIBUTION (ACO, MBI) is the source of truth. From it and from what Patients say
- * of their MBIs follows TABLE_EXPORTABLE (ACO, beneficiary): the intervals in which the ACO may export that
- * beneficiary, each with the home under which its segments stand. Both keep versions by sequence.
+ * Rosters name MBIs; TABLE_ATTRIBUTION (ACO, MBI) is the source of truth. From it, from what Patients say of
+ * their MBIs, and from which of these are suppressed (storage/suppression.h) follows TABLE_EXPORTABLE (ACO,
+ * beneficiary): the intervals in which the ACO may export that beneficiary, each with the home under which
+ * its segments stand. Both keep versions by sequence.
  *
  * An interval begins at its source's time if that is later than every transactionTime given to the ACO, else
  * at the importing instant; it ends likewise (docs/ARCHITECTURE.md, Time).
@@ -35,6 +36,11 @@ struct interval {
 NODISCARD enum status attribution_learn_mbis(struct store_write *write, struct slice beneficiary_id,
                                              struct beneficiary *beneficiary, const struct slice *mbis,
                                              size_t mbi_count, struct arena *arena, struct error *error);
+/* Within a write request. What suppresses the beneficiary may have changed as of source_us (INT64_MIN: now):
+ * its exportability follows, for every ACO that it is attributed to. Updates and stores `beneficiary`. */
+NODISCARD enum status attribution_follow(struct store_write *write, struct slice beneficiary_id,
+                                         struct beneficiary *beneficiary, int64_t source_us,
+                                         struct error *error);
 /* Within a write request. `import --aco`: exportable from this request's instant on, whatever its MBI. */
 NODISCARD enum status attribution_add_beneficiary(struct store_write *write, uint32_t aco,
                                                   struct slice beneficiary_id,
@@ -81,10 +87,16 @@ struct roster {
 typedef enum status roster_handler(void *context, const struct roster *roster, struct error *error);
 NODISCARD enum status roster_each(struct engine_txn *txn, uint32_t aco, roster_handler *handler,
                                   void *context, struct error *error);
-typedef enum status attribution_handler(void *context, struct slice mbi, struct slice beneficiary,
-                                        const struct interval *intervals, size_t count, struct error *error);
-/* MBIs that are attributed at `at_us` as the store knows it now (INTERVAL_OPEN_US: now); beneficiary is empty
- * where no Patient carried the MBI. Directly added beneficiaries come with an empty MBI. */
+struct attributed {
+    struct slice mbi;         /* empty: added directly */
+    struct slice beneficiary; /* empty: no Patient carried the MBI */
+    const struct interval *intervals;
+    size_t interval_count;
+    bool suppressed; /* now: attributed, and yet not exported */
+};
+typedef enum status attribution_handler(void *context, const struct attributed *attributed,
+                                        struct error *error);
+/* Who is attributed at `at_us` as the store knows it now (INTERVAL_OPEN_US: now). */
 NODISCARD enum status attribution_each(struct engine_txn *txn, uint32_t aco, int64_t at_us,
                                        attribution_handler *handler, void *context, struct error *error);
 

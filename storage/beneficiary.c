@@ -7,9 +7,9 @@
 #include "storage/homes.h"
 
 #define BENEFICIARY_KIND    'B'
-#define BENEFICIARY_VERSION 1
+#define BENEFICIARY_VERSION 2
 #define MBI_KIND            'M'
-#define MBI_VERSION         1
+#define MBI_VERSION         2
 
 void beneficiary_init(struct beneficiary *beneficiary)
 {
@@ -25,15 +25,19 @@ static enum status beneficiary_parse(struct slice value, struct beneficiary *ret
     uint8_t types = reader_u8(&reader);
     b.mbi_count = reader_u8(&reader);
     b.aco_count = reader_u8(&reader);
+    b.hidden_count = reader_u8(&reader);
     b.home = reader_u32(&reader);
     b.lost_us = reader_i64(&reader);
     if (reader.failed || kind != BENEFICIARY_KIND || version != BENEFICIARY_VERSION ||
-        types != RESOURCE_TYPE_COUNT || b.mbi_count > RESOURCE_MBI_MAX || b.aco_count > BENEFICIARY_ACOS_MAX)
+        types != RESOURCE_TYPE_COUNT || b.mbi_count > RESOURCE_MBI_MAX ||
+        b.aco_count > BENEFICIARY_ACOS_MAX || b.hidden_count > BENEFICIARY_ACOS_MAX)
         return error_set(error, STATUS_CORRUPT, "a beneficiary's row is malformed");
     for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
         b.changed[i] = reader_u64(&reader);
     for (size_t i = 0; i < b.aco_count; i++)
         b.acos[i] = reader_u32(&reader);
+    for (size_t i = 0; i < b.hidden_count; i++)
+        b.hidden[i] = reader_u32(&reader);
     for (size_t i = 0; i < b.mbi_count; i++)
         b.mbis[i] = reader_sized(&reader);
     if (!reader_done(&reader))
@@ -61,12 +65,15 @@ enum status beneficiary_put(struct store_write *write, struct slice id, const st
     buffer_append_u8(&value, RESOURCE_TYPE_COUNT);
     buffer_append_u8(&value, (uint8_t)beneficiary->mbi_count);
     buffer_append_u8(&value, (uint8_t)beneficiary->aco_count);
+    buffer_append_u8(&value, (uint8_t)beneficiary->hidden_count);
     buffer_append_u32(&value, beneficiary->home);
     buffer_append_i64(&value, beneficiary->lost_us);
     for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
         buffer_append_u64(&value, beneficiary->changed[i]);
     for (size_t i = 0; i < beneficiary->aco_count; i++)
         buffer_append_u32(&value, beneficiary->acos[i]);
+    for (size_t i = 0; i < beneficiary->hidden_count; i++)
+        buffer_append_u32(&value, beneficiary->hidden[i]);
     for (size_t i = 0; i < beneficiary->mbi_count; i++)
         buffer_append_sized(&value, beneficiary->mbis[i]);
     struct key key;
@@ -113,7 +120,7 @@ enum status mbi_row_get(struct engine_txn *txn, struct slice mbi, struct mbi_row
     struct key key;
     key_of_id(&key, mbi);
     struct slice value;
-    *row = (struct mbi_row){.aco_count = 0};
+    *row = (struct mbi_row){.suppressed_us = INT64_MIN, .due_us = INT64_MAX};
     enum status status = engine_get(txn, TABLE_MBI, key_slice(&key), &value, error);
     if (status == STATUS_NOT_FOUND)
         return STATUS_OK;
@@ -122,10 +129,14 @@ enum status mbi_row_get(struct engine_txn *txn, struct slice mbi, struct mbi_row
     struct reader reader = reader_make(value);
     uint8_t kind = reader_u8(&reader), version = reader_u8(&reader);
     size_t aco_count = reader_u8(&reader);
+    uint8_t suppressed = reader_u8(&reader);
+    row->suppressed_us = reader_i64(&reader);
+    row->due_us = reader_i64(&reader);
     struct slice beneficiary = reader_sized(&reader);
     if (reader.failed || kind != MBI_KIND || version != MBI_VERSION || aco_count > BENEFICIARY_ACOS_MAX ||
-        beneficiary.size > RESOURCE_ID_MAX)
+        suppressed > 1 || beneficiary.size > RESOURCE_ID_MAX)
         return error_set(error, STATUS_CORRUPT, "an MBI's row is malformed");
+    row->suppressed = suppressed;
     memcpy(row->beneficiary, beneficiary.data, beneficiary.size);
     row->beneficiary_size = beneficiary.size;
     row->aco_count = aco_count;
@@ -143,6 +154,9 @@ enum status mbi_row_put(struct store_write *write, struct slice mbi, const struc
     buffer_append_u8(&value, MBI_KIND);
     buffer_append_u8(&value, MBI_VERSION);
     buffer_append_u8(&value, (uint8_t)row->aco_count);
+    buffer_append_u8(&value, row->suppressed);
+    buffer_append_i64(&value, row->suppressed_us);
+    buffer_append_i64(&value, row->due_us);
     buffer_append_sized(&value, mbi_row_beneficiary(row));
     for (size_t i = 0; i < row->aco_count; i++)
         buffer_append_u32(&value, row->acos[i]);

@@ -21,6 +21,8 @@ struct beneficiary {
     size_t mbi_count;
     uint32_t acos[BENEFICIARY_ACOS_MAX]; /* for which it is exportable now */
     size_t aco_count;
+    uint32_t hidden[BENEFICIARY_ACOS_MAX]; /* to which it is attributed, but not exportable: suppressed */
+    size_t hidden_count;
     /* The latest transactionTime that an ACO had been given when it lost this beneficiary; INT64_MIN if none
      * did. When it comes back, its client still asks from that time on: what came meanwhile must be later. */
     int64_t lost_us;
@@ -39,13 +41,16 @@ bool beneficiary_is_to_move(const struct beneficiary *beneficiary);
 NODISCARD enum status beneficiary_watermark(struct engine_txn *txn, const struct beneficiary *beneficiary,
                                             int64_t *ret_us, struct error *error);
 
-/* What is known of one MBI: the beneficiary whose Patient carries it, and the ACOs that it is attributed to.
- */
+/* What is known of one MBI: the beneficiary whose Patient carries it, the ACOs that it is attributed to, and
+ * what follows from its opt-outs (storage/suppression.h). */
 struct mbi_row {
     char beneficiary[RESOURCE_ID_MAX];
     size_t beneficiary_size; /* 0: no Patient carried it yet */
     uint32_t acos[BENEFICIARY_ACOS_MAX];
     size_t aco_count;
+    bool suppressed;       /* whoever carries it is exported to nobody */
+    int64_t suppressed_us; /* since when; if it is not: since when not any more. INT64_MIN: it never was */
+    int64_t due_us;        /* when time alone changes that, or may; INT64_MAX: never */
 };
 
 struct slice mbi_row_beneficiary(const struct mbi_row *row);

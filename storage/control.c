@@ -9,6 +9,7 @@
 #include "storage/homes.h"
 #include "storage/jobs_expire.h"
 #include "storage/resources.h"
+#include "storage/suppression.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -198,6 +199,31 @@ static enum status execute_homes_step(struct control_call *call, struct error *e
     return status;
 }
 
+static enum status execute_suppression(struct control_call *call, struct error *error)
+{
+    struct suppression_apply apply;
+    suppression_apply_init(&apply);
+    struct slice name = reader_sized(&call->payload);
+    apply.day = (int32_t)reader_u32(&call->payload);
+    apply.content_hash = reader_u64(&call->payload);
+    apply.rows = reader_u64(&call->payload);
+    apply.preferences = reader_u64(&call->payload);
+    apply.has_trailer = reader_u8(&call->payload);
+    apply.is_last = reader_u8(&call->payload);
+    apply.encoded = reader_take(&call->payload, reader_left(&call->payload));
+    if (call->payload.failed || name.size >= sizeof apply.name)
+        return malformed(error);
+    memcpy(apply.name, name.data, name.size);
+    enum status status = writer_call(call->writer, &apply.request, error);
+    if (status == STATUS_OK) {
+        buffer_append_u64(call->reply, apply.ret_added);
+        buffer_append_u64(call->reply, apply.ret_suppressed);
+        buffer_append_u64(call->reply, apply.ret_lifted);
+        buffer_append_u64(call->reply, apply.ret_unknown);
+    }
+    return status;
+}
+
 enum status control_execute(struct writer *writer, const struct control_hooks *hooks, uint32_t command,
                             struct slice payload, struct buffer *reply, struct error *error)
 {
@@ -212,6 +238,7 @@ enum status control_execute(struct writer *writer, const struct control_hooks *h
         [CONTROL_COMMAND_JOB_CANCEL] = execute_job_cancel,
         [CONTROL_COMMAND_JOBS_EXPIRE] = execute_jobs_expire,
         [CONTROL_COMMAND_HOMES_STEP] = execute_homes_step,
+        [CONTROL_COMMAND_SUPPRESSION] = execute_suppression,
     };
     if (command >= CONTROL_COMMAND_COUNT)
         return error_set(error, STATUS_UNSUPPORTED,

@@ -34,6 +34,9 @@ enum control_command {
                                   */
     CONTROL_COMMAND_HOMES_STEP,  /* sized position, u64 bytes -> u64 moved, u64 bytes, u8 done, sized position
                                   */
+    /* sized name, i32 day, u64 content hash, rows, preferences, u8 has a trailer, is the last part, rows of
+       SUPPRESSION_ROW_BYTES -> u64 added, suppressed, lifted, unknown */
+    CONTROL_COMMAND_SUPPRESSION,
     CONTROL_COMMAND_COUNT
 };
 

@@ -7,6 +7,7 @@
 #include "codec/instant.h"
 #include "storage/accounts.h"
 #include "storage/job_record.h"
+#include "storage/suppression.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -226,6 +227,11 @@ static enum status job_create_apply(struct write_request *request, struct store_
         return error_set(error, STATUS_CONFLICT, "job %" PRIu64 " of this endpoint is active", active_id);
     }
     if (status != STATUS_NOT_FOUND)
+        return status;
+    struct suppression_settle settle = {.limit = SUPPRESSION_PORTION};
+    status = suppression_settle_within(write, &settle, error);
+    create->ret_unsettled = status == STATUS_OK && settle.ret_more;
+    if (status != STATUS_OK || create->ret_unsettled)
         return status;
 
     struct job job = {

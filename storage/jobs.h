@@ -109,7 +109,9 @@ NODISCARD enum status job_list_active(struct engine_txn *txn, uint64_t *ret_ids,
 NODISCARD enum status job_oldest_sequence(struct engine_txn *txn, uint64_t *ret_sequence,
                                           struct error *error);
 
-/* Kick-off: gives id, sequence and transactionTime. STATUS_CONFLICT if a job of this endpoint is active
+/* Kick-off: gives id, sequence and transactionTime. No job sees a suppression that is due and not applied: if
+ * more is due than one request may change, a part of it was applied, ret_unsettled is set, and no job was
+ * made; submit the request again. STATUS_CONFLICT if a job of this endpoint is active
  * (ret_id is then that job's). Checks again what time decided: a since later than both the server's time
  * and the ACO's newest transactionTime is STATUS_INVALID. STATUS_NOT_FOUND, STATUS_DENIED: there is no such
  * ACO, or it was removed. STATUS_TOO_LARGE: url or warnings. */
@@ -124,6 +126,7 @@ struct job_create {
     int64_t since_us;
     bool separates_new;
     bool partial_manifests; /* the status of the job while it is active lists its files */
+    bool ret_unsettled;
     uint64_t ret_id;
     int64_t ret_transaction_time_us;
 };

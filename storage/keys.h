@@ -29,18 +29,23 @@ enum table {
     TABLE_ATTRIBUTION, /* (ACO, MBI)                                    -> intervals */
     TABLE_EXPORTABLE,  /* (ACO, beneficiary)                            -> intervals with home */
     TABLE_ROSTER,      /* (ACO, instant, file name)                     -> what it changed */
-    TABLE_DEAD,        /* (death, type, segment key)                    -> nothing
-                          (death, DEAD_HOME, home, beneficiary)         -> nothing
-                          (death, DEAD_DELETED, key of TABLE_DELETED)   -> nothing */
-    TABLE_MOVE,        /* (beneficiary) whose home is to change         -> what is copied already */
-    TABLE_JOB,         /* (job id)                                      -> job */
-    TABLE_JOB_FILE,    /* (job id)                                      -> plan: the files
-                          (job id, file)                                -> what became of it */
-    TABLE_JOB_BY_ACO,  /* (ACO, job id)                                 -> nothing */
-    TABLE_JOB_ACTIVE,  /* (ACO, endpoint)                               -> job id, sequence */
-    TABLE_ACO,         /* (ACO)                                         -> id, name, newest transactionTime */
-    TABLE_ACO_BY_ID,   /* (ACO id)                                      -> ACO */
-    TABLE_CREDENTIAL,  /* (client id)                                   -> ACO, salted hash */
+    /* Opt-outs: (MBI, effective instant, preference) -> birth, file; (instant, MBI) -> nothing; (file name)
+       -> what it held. */
+    TABLE_SUPPRESSION,
+    TABLE_SUPPRESSION_DUE,
+    TABLE_SUPPRESSION_FILE,
+    TABLE_DEAD,       /* (death, type, segment key)                    -> nothing
+                         (death, DEAD_HOME, home, beneficiary)         -> nothing
+                         (death, DEAD_DELETED, key of TABLE_DELETED)   -> nothing */
+    TABLE_MOVE,       /* (beneficiary) whose home is to change         -> what is copied already */
+    TABLE_JOB,        /* (job id)                                      -> job */
+    TABLE_JOB_FILE,   /* (job id)                                      -> plan: the files
+                         (job id, file)                                -> what became of it */
+    TABLE_JOB_BY_ACO, /* (ACO, job id)                                 -> nothing */
+    TABLE_JOB_ACTIVE, /* (ACO, endpoint)                               -> job id, sequence */
+    TABLE_ACO,        /* (ACO)                                         -> id, name, newest transactionTime */
+    TABLE_ACO_BY_ID,  /* (ACO id)                                      -> ACO */
+    TABLE_CREDENTIAL, /* (client id)                                   -> ACO, salted hash */
     TABLE_CREDENTIAL_BY_ACO, /* (ACO, client id)                        -> nothing */
     TABLE_COUNT
 };

@@ -407,6 +407,7 @@ static enum status delta_attribute(struct store_write *write, const struct delta
         beneficiary->mbis[i] = arena_copy(arena, beneficiary->mbis[i]);
     if (delta->attribute)
         status = attribution_add_beneficiary(write, delta->attribute, delta->beneficiary, beneficiary, error);
+    /* An MBI among them that is suppressed ends what has just begun. */
     if (status == STATUS_OK && delta->mbi_count)
         status = attribution_learn_mbis(write, delta->beneficiary, beneficiary, delta->mbis, delta->mbi_count,
                                         arena, error);

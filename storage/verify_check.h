@@ -48,6 +48,15 @@ record_check verify_exportable;
 record_check verify_dead;
 record_check verify_move;
 
+record_check verify_suppression;
+record_check verify_suppression_due;
+record_check verify_suppression_file;
+/* What an MBI's row says of its opt-outs; faults are those of the record `key` of `table`. */
+struct mbi_row;
+NODISCARD enum status verify_mbi_suppression(struct verify *verify, unsigned table, struct slice key,
+                                             struct slice mbi, const struct mbi_row *row,
+                                             struct error *error);
+
 record_check verify_job;
 record_check verify_job_by_aco;
 record_check verify_job_active;

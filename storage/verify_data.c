@@ -191,6 +191,19 @@ static enum status beneficiary_is_attributed(struct verify *verify, uint32_t aco
     return status;
 }
 
+static enum status beneficiary_is_suppressed(struct verify *verify, const struct beneficiary *beneficiary,
+                                             bool *ret_suppressed, struct error *error)
+{
+    enum status status = STATUS_OK;
+    *ret_suppressed = false;
+    for (size_t i = 0; status == STATUS_OK && !*ret_suppressed && i < beneficiary->mbi_count; i++) {
+        struct mbi_row row;
+        status = mbi_row_get(verify->txn, beneficiary->mbis[i], &row, error);
+        *ret_suppressed = status == STATUS_OK && row.suppressed;
+    }
+    return status;
+}
+
 static bool contains(const uint32_t *numbers, size_t count, uint32_t number)
 {
     for (size_t i = 0; i < count; i++) {
@@ -198,6 +211,32 @@ static bool contains(const uint32_t *numbers, size_t count, uint32_t number)
             return true;
     }
     return false;
+}
+
+/* Whom it is attributed to and suppressed for. */
+static enum status check_hidden(struct verify *verify, struct slice key, struct slice id,
+                                const struct beneficiary *beneficiary, struct error *error)
+{
+    bool suppressed;
+    enum status status = beneficiary_is_suppressed(verify, beneficiary, &suppressed, error);
+    if (status == STATUS_OK && suppressed && beneficiary->aco_count)
+        verify_fault(verify, TABLE_BENEFICIARY, key, "is suppressed, but exportable");
+    if (status == STATUS_OK && !suppressed && beneficiary->hidden_count)
+        verify_fault(verify, TABLE_BENEFICIARY, key, "is hidden from an ACO, but not suppressed");
+    for (size_t i = 0; status == STATUS_OK && i < beneficiary->hidden_count; i++) {
+        struct key exportable;
+        bool open, attributed;
+        key_aco_beneficiary(&exportable, beneficiary->hidden[i], id);
+        status = interval_is_open(verify->txn, TABLE_EXPORTABLE, &exportable, &open, error);
+        if (status == STATUS_OK)
+            status = beneficiary_is_attributed(verify, beneficiary->hidden[i], id, beneficiary, &attributed,
+                                               error);
+        if (status == STATUS_OK && (open || !attributed))
+            verify_fault(verify, TABLE_BENEFICIARY, key,
+                         open ? "is exportable for an ACO from which it is hidden"
+                              : "is hidden from an ACO to which nothing attributes it");
+    }
+    return status;
 }
 
 enum status verify_beneficiary(struct verify *verify, struct slice key, struct slice value,
@@ -222,6 +261,8 @@ enum status verify_beneficiary(struct verify *verify, struct slice key, struct s
         if (status == STATUS_OK && !open)
             verify_fault(verify, TABLE_BENEFICIARY, key, "names an ACO that may not export it");
     }
+    if (status == STATUS_OK)
+        status = check_hidden(verify, key, id, &beneficiary, error);
     for (size_t i = 0; status == STATUS_OK && i < beneficiary.mbi_count; i++) {
         struct mbi_row row;
         status = mbi_row_get(verify->txn, beneficiary.mbis[i], &row, error);
@@ -427,10 +468,15 @@ enum status verify_attribution(struct verify *verify, struct slice key, struct s
     }
     if (status == STATUS_OK && is_open && id.size) {
         struct key exportable;
+        struct beneficiary beneficiary;
         bool is_exportable;
         key_aco_beneficiary(&exportable, aco, id);
         status = interval_is_open(verify->txn, TABLE_EXPORTABLE, &exportable, &is_exportable, error);
-        if (status == STATUS_OK && !is_exportable)
+        if (status == STATUS_OK)
+            status = beneficiary_get(verify->txn, id, &beneficiary, error);
+        /* Whether it is suppressed is looked at with the beneficiary. */
+        if (status == STATUS_OK && !is_exportable &&
+            !contains(beneficiary.hidden, beneficiary.hidden_count, aco))
             verify_fault(verify, TABLE_ATTRIBUTION, key, "is open, but its beneficiary is not exportable");
     }
     return status;
@@ -454,7 +500,7 @@ enum status verify_mbi(struct verify *verify, struct slice key, struct slice val
         if (status == STATUS_OK && !open)
             verify_fault(verify, TABLE_MBI, key, "names an ACO to which it is not attributed");
     }
-    return status;
+    return status == STATUS_OK ? verify_mbi_suppression(verify, TABLE_MBI, key, mbi, &row, error) : status;
 }
 
 static enum status check_dead_deletion(struct verify *verify, struct slice key, struct slice deleted_key,

@@ -72,6 +72,11 @@ static void deliver_created(struct message *message, void *receiver)
     struct exchange *exchange = request->exchange;
     struct service *service = exchange_service(exchange);
     (void)receiver;
+    if (create->request.status == STATUS_OK && create->ret_unsettled) {
+        if (writer_submit(service->writer, &create->request))
+            return;
+        create->request.status = error_set(&create->request.error, STATUS_BUSY, "the writer's queue is full");
+    }
     if (create->request.status == STATUS_OK)
         exports_wake(service->exports, create->ret_id, create->aco, create->endpoint);
     else

@@ -173,6 +173,22 @@ def write_roster(site, aco, instant, numbers, tenth=0):
     return site.write(roster_name(aco, instant, tenth), rows)
 
 
+def optout_row(identifier, preference, effective, link_key="", samhsa=""):
+    """One row of an opt-out file: `effective` as CCYYMMDD, or nothing."""
+    row = f"{identifier:11}{link_key:10}{'Janice':30}{'':30}{'Ames':40}19410101".ljust(345) + "F" + "20190801"
+    return (row + f"{effective:8}1-800T{preference:1}{samhsa:8}").ljust(384) + f"{'A9999':5}{'An ACO':70}"
+
+
+def optout_file(rows, trailer=True):
+    text = "HDR_BENEDATASHR20190816\n" + "".join(row + "\n" for row in rows)
+    return text + (f"TRL_BENEDATASHR20190816{len(rows):<10}" if trailer else "")
+
+
+def optout_name(instant, kind="P", tenth=0):
+    date, _, time_of_day = instant.rstrip("Z").partition("T")
+    return f"{kind}#EFT.ON.ACO.NGD1800.DPRF.D{date[2:].replace('-', '')}.T{time_of_day.replace(':', '')}{tenth}"
+
+
 # ---- Time -----------------------------------------------------------------------------------------------------
 
 class Clock:

@@ -82,6 +82,8 @@ int command_import(const struct invocation *invocation);
 int command_attribution_import(const struct invocation *invocation);
 int command_attribution_list(const struct invocation *invocation);
 int command_attribution_status(const struct invocation *invocation);
+int command_suppression_import(const struct invocation *invocation);
+int command_suppression_list(const struct invocation *invocation);
 int command_jobs_list(const struct invocation *invocation);
 int command_jobs_show(const struct invocation *invocation);
 int command_jobs_cancel(const struct invocation *invocation);

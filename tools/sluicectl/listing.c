@@ -40,6 +40,12 @@ void listing_bytes(struct listing *listing, const char *key, uint64_t bytes)
     json_member_number(listing->json, key, (int64_t)bytes);
 }
 
+void listing_switch(struct listing *listing, const char *key, bool value)
+{
+    text_table_cell(&listing->table, "%s", value ? "yes" : "");
+    json_member_bool(listing->json, key, value);
+}
+
 void listing_instant(struct listing *listing, const char *key, int64_t us)
 {
     char text[INSTANT_TEXT_SIZE];

@@ -309,12 +309,12 @@ static enum status note_roster(void *context, const struct roster *roster, struc
     return STATUS_OK;
 }
 
-static enum status note_member(void *context, struct slice mbi, struct slice beneficiary,
-                               const struct interval *intervals, size_t count, struct error *error)
+static enum status note_member(void *context, const struct attributed *member, struct error *error)
 {
-    (void)error, (void)intervals;
-    assert_true(count > 0);
-    buffer_appendf(context, "%.*s=%.*s ", SLICE_PRINT(mbi), SLICE_PRINT(beneficiary));
+    (void)error;
+    assert_true(member->interval_count > 0);
+    buffer_appendf(context, "%.*s=%.*s%s ", SLICE_PRINT(member->mbi), SLICE_PRINT(member->beneficiary),
+                   member->suppressed ? "!" : "");
     return STATUS_OK;
 }
 
