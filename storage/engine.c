@@ -115,8 +115,7 @@ static uint32_t checksum_of(struct slice key, struct slice head, struct slice re
     return crc32c_of(crc32c_of(crc32c_of(0, key), head), rest);
 }
 
-/* Takes the checksum off a stored value and compares it. */
-static enum status value_check(struct engine_txn *txn, unsigned table, struct slice key, struct slice stored,
+enum status engine_value_check(struct engine_txn *txn, unsigned table, struct slice key, struct slice stored,
                                struct slice *ret_value, struct error *error)
 {
     if (stored.size >= CHECKSUM_SIZE) {
@@ -142,7 +141,7 @@ enum status engine_get(struct engine_txn *txn, unsigned table, struct slice key,
     enum status status = txn->engine->backend->get(txn, table, key, &stored, error);
     if (status != STATUS_OK)
         return status;
-    return value_check(txn, table, key, stored, ret_value, error);
+    return engine_value_check(txn, table, key, stored, ret_value, error);
 }
 
 /* Counts a write before it is tried: one that fails may have changed something. */
@@ -300,17 +299,25 @@ enum status engine_next(struct engine_cursor *cursor, struct slice *ret_key, str
     default:
         return STATUS_NOT_FOUND;
     }
+    bool is_first = cursor->state == ENGINE_CURSOR_BEFORE;
     cursor->state = ENGINE_CURSOR_END;
+    /* Keys ascend. Those that do not are not where they belong, and others may be missing. */
+    int order = status == STATUS_OK ? slice_compare(key, slice_make(cursor->from, cursor->from_size)) : 1;
+    if (order < (is_first ? 0 : 1) || (status == STATUS_OK && key.size > sizeof cursor->from))
+        status = error_set(error, STATUS_CORRUPT, "table %s: its keys are out of order",
+                           txn->engine->table_names[cursor->table]);
     if (status != STATUS_OK) {
         if (status == STATUS_CORRUPT)
             *ret_key = slice_make("", 0);
         return status;
     }
+    memcpy(cursor->from, key.data, key.size);
+    cursor->from_size = key.size;
     if (cursor->to_size && slice_compare(key, slice_make(cursor->to, cursor->to_size)) >= 0)
         return STATUS_NOT_FOUND;
     cursor->state = ENGINE_CURSOR_WITHIN;
     *ret_key = key;
-    return value_check(txn, cursor->table, key, stored, ret_value, error);
+    return engine_value_check(txn, cursor->table, key, stored, ret_value, error);
 }
 
 enum status engine_each(struct engine_txn *txn, unsigned table, struct slice prefix, engine_handler *handler,

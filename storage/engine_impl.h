@@ -42,6 +42,7 @@ struct engine_cursor {
     enum { ENGINE_CURSOR_BEFORE, ENGINE_CURSOR_WITHIN, ENGINE_CURSOR_END } state;
     uint64_t writes; /* of the table, when the cursor was last moved */
     size_t from_size, to_size;
+    /* The key at which the walk is to begin; then the last one that was given. */
     char from[ENGINE_KEY_SIZE_MAX];
     char to[ENGINE_KEY_SIZE_MAX];
 };
@@ -82,6 +83,10 @@ struct engine_backend {
                                struct error *error);
     unsigned (*clear_stale_readers)(struct engine *engine);
 };
+
+/* Takes the checksum off a stored value and compares it. */
+NODISCARD enum status engine_value_check(struct engine_txn *txn, unsigned table, struct slice key,
+                                         struct slice stored, struct slice *ret_value, struct error *error);
 
 extern const struct engine_backend engine_lmdb;
 

@@ -6,13 +6,16 @@
  * - Neither MDB_WRITEMAP nor MDB_NOSYNC: with a full disk or after a power cut they end in SIGBUS.
  * - A process must not open a file twice: its own lock does not stop it from starting the lock file anew
  *   under the feet of the first, and the first close drops the lock. Hence the list of open files.
- * - A file that was cut short ends in SIGBUS when a page is missing: explain_bus_errors().
+ * - A file that was cut short ends in SIGBUS when a page is missing, and LMDB follows what a damaged page
+ * says into memory that is not there: explain_memory_faults(). Where it does not, leaf_check() finds the
+ * damage.
  * - A short write (a full disk) is reported as EIO, like a failing disk. write_code() tells them apart.
  * - A reader that is not scheduled for two commits may begin in the middle of the second: begin_snapshot().
  */
 #include "storage/engine_impl.h"
 
 #include "codec/base/mem.h"
+#include "storage/lmdb_page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +48,7 @@ struct lmdb_engine {
     MDB_env *env;
     MDB_dbi tables[ENGINE_TABLES_MAX];
     char *path;
+    size_t page_bytes, page_count; /* the most that there may be */
     /* In the list of open files. A forked child inherits the list, but none of the locks. */
     struct lmdb_engine *next_open;
     dev_t device;
@@ -52,14 +56,21 @@ struct lmdb_engine {
     pid_t process;
 };
 
+/* A place in a table. */
+struct lmdb_place {
+    MDB_cursor *cursor;
+    const char *leaf; /* the last one that was found sound */
+};
+
 struct lmdb_txn {
     struct engine_txn txn;
     MDB_txn *lmdb;
+    struct lmdb_place gets[ENGINE_TABLES_MAX]; /* of a read: where it looked last; opened when it is used */
 };
 
 struct lmdb_cursor {
     struct engine_cursor cursor;
-    MDB_cursor *lmdb;
+    struct lmdb_place place;
 };
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -164,11 +175,13 @@ static bool space_is_gone(MDB_env *env)
     return code == ENOSPC || code == EDQUOT || code == EFBIG;
 }
 
-/* The true reason of a write or commit that failed. */
+/* The true reason of a write or commit that failed. A sync may report a full disk too, and then what it was
+ * to sync is lost. If the disk is full still, that is no more than a write that was refused: nothing names
+ * the pages yet, and LMDB writes them again before anything does. If it is not, the sync itself failed. */
 static int write_code(MDB_env *env, int code)
 {
-    if (code == EIO && space_is_gone(env))
-        code = ENOSPC;
+    if (code == EIO || code == ENOSPC || code == EDQUOT || code == EFBIG)
+        code = space_is_gone(env) ? ENOSPC : EIO;
     /* Once the page that makes a commit stand could not be written, LMDB refuses to go on: no answer that
      * makes the caller go on either. */
     MDB_txn *txn;
@@ -188,24 +201,32 @@ static void stop_on_damage(MDB_env *env, const char *text)
     abort();
 }
 
-/* A page that the map promises and the file does not have. Nothing is answered from it; the instruction runs
- * again when this returns, and ends the process. */
-static void on_bus_error(int number)
+/* A page that the map promises and the file does not have, or what a damaged page leads to. Nothing is
+ * answered from it; the instruction runs again when this returns, and ends the process. */
+static void on_memory_fault(int number)
 {
-    (void)number;
-    static const char text[] =
-        "a page of the store cannot be read (its file was cut short, or the disk fails) and "
-        "the process stops; restore it from a backup\n";
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    static const char bus[] = "a page of the store cannot be read (its file was cut short, a page leads "
+                              "beyond it, or the disk fails) "
+                              "and the process stops; restore it from a backup\n";
+    static const char fault[] =
+        "the process used memory that is not there and stops: either the store is damaged or the program is "
+        "wrong; sluicectl verify tells, and stops in the same way if the store's own structure is damaged\n";
+    if (number == SIGBUS)
+        (void)!write(STDERR_FILENO, bus, sizeof bus - 1);
+    else
+        (void)!write(STDERR_FILENO, fault, sizeof fault - 1);
 }
 
 /* Unless the program has its own way: sanitizers do. */
-static void explain_bus_errors(void)
+static void explain_memory_faults(void)
 {
-    struct sigaction now, wanted = {.sa_handler = on_bus_error, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&wanted.sa_mask);
-    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
-        sigaction(SIGBUS, &wanted, NULL);
+    static const int numbers[] = {SIGBUS, SIGSEGV};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction now, wanted = {.sa_handler = on_memory_fault, .sa_flags = (int)SA_RESETHAND};
+        sigemptyset(&wanted.sa_mask);
+        if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+            sigaction(numbers[i], &wanted, NULL);
+    }
 }
 
 /* ---- Opening ---- */
@@ -234,6 +255,34 @@ static int open_tables(struct lmdb_engine *engine, const struct engine_options *
         return code;
     }
     return mdb_txn_commit(txn); /* also of a read: it keeps the table handles */
+}
+
+/* A damaged page may give the root of one table for another's. */
+static enum status names_check(const struct lmdb_engine *engine, const char *path, struct error *error)
+{
+    MDB_txn *txn;
+    MDB_dbi names;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    enum status status = STATUS_OK;
+    int code = mdb_txn_begin(engine->env, NULL, MDB_RDONLY, &txn);
+    if (code != 0)
+        return lmdb_fail(path, code, error, "cannot read the tables");
+    code = mdb_dbi_open(txn, NULL, 0, &names);
+    if (code == 0)
+        code = mdb_cursor_open(txn, names, &cursor);
+    if (code == 0) {
+        while (status == STATUS_OK && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+            const char *name = key.mv_data, *leaf = name - (uintptr_t)name % engine->page_bytes;
+            if (!lmdb_leaf_is_sound(LMDB_TABLE_NAMES, leaf, engine->page_bytes, engine->page_count))
+                status = error_set(error, STATUS_CORRUPT, "%s: the table of its tables is damaged", path);
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    if (status == STATUS_OK && code != 0 && code != MDB_NOTFOUND)
+        return lmdb_fail(path, code, error, "cannot read the tables");
+    return status;
 }
 
 static enum status open_environment(struct lmdb_engine *engine, const struct engine_options *options,
@@ -266,9 +315,19 @@ static enum status open_environment(struct lmdb_engine *engine, const struct eng
     if (missing_all)
         return error_set(error, STATUS_NOT_FOUND, "%s: holds no store yet", options->path);
     if (missing)
-        return error_set(error, STATUS_UNSUPPORTED, "%s: has no table %s: another version made it",
-                         options->path, missing);
-    return STATUS_OK;
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "%s: has no table %s: another version made it, or it is damaged", options->path,
+                         missing);
+    MDB_envinfo info;
+    MDB_stat stat;
+    code = mdb_env_info(engine->env, &info);
+    if (code == 0)
+        code = mdb_env_stat(engine->env, &stat);
+    if (code != 0)
+        return lmdb_fail(options->path, code, error, "cannot open");
+    engine->page_bytes = stat.ms_psize;
+    engine->page_count = info.me_mapsize / stat.ms_psize;
+    return names_check(engine, options->path, error);
 }
 
 static bool is_open(const struct stat *file)
@@ -327,7 +386,7 @@ static enum status lmdb_open(const struct engine_options *options, struct engine
     if (status == STATUS_OK && is_open(&file))
         status = error_set(error, STATUS_BUSY, "%s: this process has it open already", options->path);
     if (status == STATUS_OK) {
-        explain_bus_errors(); /* the opening reads pages already */
+        explain_memory_faults(); /* the opening reads pages already */
         struct lmdb_engine *engine = mem_new(struct lmdb_engine);
         status = open_environment(engine, options, error);
         if (status == STATUS_OK) {
@@ -419,13 +478,82 @@ static enum status lmdb_commit(struct engine_txn *txn, struct error *error)
 
 static void lmdb_end(struct engine_txn *txn)
 {
-    mdb_txn_abort(lmdb_txn_of(txn));
-    mem_free(txn);
+    struct lmdb_txn *ended = (struct lmdb_txn *)txn;
+    for (size_t i = 0; i < ENGINE_TABLES_MAX; i++)
+        if (ended->gets[i].cursor)
+            mdb_cursor_close(ended->gets[i].cursor);
+    mdb_txn_abort(ended->lmdb);
+    mem_free(ended);
+}
+
+/* The leaf that holds `key`, once for as long as the place stays in it. Only of a read: its pages lie in the
+ * map, which begins at the begin of a page; what a transaction itself wrote does not. */
+static enum status leaf_check(struct engine_txn *txn, unsigned table, struct lmdb_place *place,
+                              const char *key, struct error *error)
+{
+    const struct lmdb_engine *engine = lmdb_engine_of(txn->engine);
+    const char *leaf = key - (uintptr_t)key % engine->page_bytes;
+    if (txn->is_write || leaf == place->leaf)
+        return STATUS_OK;
+    if (!lmdb_leaf_is_sound(LMDB_TABLE_PAIRS, leaf, engine->page_bytes, engine->page_count))
+        return error_set(error, STATUS_CORRUPT, "%s: table %s: a page is damaged", engine->path,
+                         txn->engine->table_names[table]);
+    place->leaf = leaf;
+    return STATUS_OK;
+}
+
+static enum status place_move(struct engine_txn *txn, unsigned table, struct lmdb_place *place,
+                              MDB_cursor_op op, MDB_val *key, MDB_val *value, struct error *error)
+{
+    int code = mdb_cursor_get(place->cursor, key, value, op);
+    if (code == MDB_NOTFOUND)
+        return STATUS_NOT_FOUND;
+    if (code != 0)
+        return table_fail(txn, table, code, error, "cannot read");
+    return leaf_check(txn, table, place, key->mv_data, error);
+}
+
+/* That nothing is found is an answer too, and must not come from damage. So a read looks at the pairs on both
+ * sides: the key would stand between them, the way to them was right, and neither is the pair itself with
+ * another key. */
+static enum status read_get(struct engine_txn *txn, unsigned table, struct slice key,
+                            struct slice *ret_stored, struct error *error)
+{
+    struct lmdb_place *place = &((struct lmdb_txn *)txn)->gets[table];
+    if (!place->cursor) {
+        int code = mdb_cursor_open(lmdb_txn_of(txn), lmdb_table(txn, table), &place->cursor);
+        if (code != 0)
+            return table_fail(txn, table, code, error, "cannot open a cursor");
+    }
+    MDB_cursor_op before = MDB_LAST;
+    for (MDB_cursor_op op = MDB_SET_RANGE;; op = before) {
+        MDB_val found = val_of(key), value;
+        enum status status = place_move(txn, table, place, op, &found, &value, error);
+        if (status == STATUS_OK) {
+            int order = slice_compare(slice_of(&found), key);
+            if (op == MDB_SET_RANGE && order == 0) {
+                *ret_stored = slice_of(&value);
+                return STATUS_OK;
+            }
+            if (op == MDB_SET_RANGE ? order < 0 : order >= 0)
+                return error_set(error, STATUS_CORRUPT, "%s: table %s: its keys are out of order",
+                                 lmdb_engine_of(txn->engine)->path, txn->engine->table_names[table]);
+            struct slice checked;
+            status = engine_value_check(txn, table, slice_of(&found), slice_of(&value), &checked, error);
+            before = MDB_PREV;
+        }
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+            return status;
+        if (op != MDB_SET_RANGE)
+            return STATUS_NOT_FOUND;
+    }
 }
 
 static enum status lmdb_get(struct engine_txn *txn, unsigned table, struct slice key,
                             struct slice *ret_stored, struct error *error)
 {
+    if (!txn->is_write)
+        return read_get(txn, table, key, ret_stored, error);
     MDB_val key_val = val_of(key), value;
     int code = mdb_get(lmdb_txn_of(txn), lmdb_table(txn, table), &key_val, &value);
     if (code == MDB_NOTFOUND)
@@ -479,14 +607,14 @@ static enum status lmdb_cursor_open(struct engine_txn *txn, unsigned table, stru
     if (code != 0)
         return table_fail(txn, table, code, error, "cannot open a cursor");
     struct lmdb_cursor *cursor = mem_new(struct lmdb_cursor);
-    cursor->lmdb = lmdb;
+    cursor->place.cursor = lmdb;
     *ret_cursor = &cursor->cursor;
     return STATUS_OK;
 }
 
 static void lmdb_cursor_close(struct engine_cursor *cursor)
 {
-    mdb_cursor_close(((struct lmdb_cursor *)cursor)->lmdb);
+    mdb_cursor_close(((struct lmdb_cursor *)cursor)->place.cursor);
     mem_free(cursor);
 }
 
@@ -494,11 +622,10 @@ static enum status cursor_move(struct engine_cursor *cursor, MDB_val *key, MDB_c
                                struct slice *ret_key, struct slice *ret_stored, struct error *error)
 {
     MDB_val value;
-    int code = mdb_cursor_get(((struct lmdb_cursor *)cursor)->lmdb, key, &value, op);
-    if (code == MDB_NOTFOUND)
-        return STATUS_NOT_FOUND;
-    if (code != 0)
-        return table_fail(cursor->txn, cursor->table, code, error, "cannot read");
+    struct lmdb_place *place = &((struct lmdb_cursor *)cursor)->place;
+    enum status status = place_move(cursor->txn, cursor->table, place, op, key, &value, error);
+    if (status != STATUS_OK)
+        return status;
     *ret_key = slice_of(key);
     *ret_stored = slice_of(&value);
     return STATUS_OK;

@@ -26,6 +26,7 @@ struct verify {
     struct buffer ids;                     /* struct slice: of one beneficiary and type */
     uint64_t live[RESOURCE_TYPE_COUNT];    /* resources found in segments */
     uint64_t indexed[RESOURCE_TYPE_COUNT]; /* rows of TABLE_RESOURCE */
+    uint64_t rows[TABLE_COUNT];            /* found in each table */
 };
 
 void verify_fault(struct verify *verify, unsigned table, struct slice key, const char *what);

@@ -1089,7 +1089,9 @@ static int run_child(int (*work)(struct fixture *f), struct fixture *f)
 }
 
 #define CHILD_WRONG_ANSWER 77
+#define CHILD_HIDDEN       78 /* a pair is said not to be there */
 #define DAMAGED_PAIRS      300
+#define ROOTS_BYTES        8192
 
 static int read_damaged(struct fixture *f)
 {
@@ -1104,7 +1106,10 @@ static int read_damaged(struct fixture *f)
     struct slice key, found;
     char text[32];
     enum status status;
+    size_t count = 0;
+    bool is_damaged = false;
     while ((status = engine_next(cursor, &key, &found, &error)) != STATUS_NOT_FOUND) {
+        is_damaged |= status == STATUS_CORRUPT;
         if (status == STATUS_CORRUPT)
             continue;
         if (status != STATUS_OK)
@@ -1112,17 +1117,21 @@ static int read_damaged(struct fixture *f)
         size_t index = key.size >= 3 ? (size_t)atoi((char[]){key.data[0], key.data[1], key.data[2], 0}) : 0;
         if (!slice_equal(key, model_key(index, text)) || !slice_equal(found, model_value(index, 1, &value)))
             return CHILD_WRONG_ANSWER;
+        count++;
     }
+    bool is_hidden = count < DAMAGED_PAIRS;
     for (size_t i = 0; i < DAMAGED_PAIRS; i++) {
-        if (engine_get(txn, APPLES, model_key(i, text), &found, &error) == STATUS_OK &&
-            !slice_equal(found, model_value(i, 1, &value)))
+        status = engine_get(txn, APPLES, model_key(i, text), &found, &error);
+        is_hidden |= status == STATUS_NOT_FOUND;
+        if (status == STATUS_OK && !slice_equal(found, model_value(i, 1, &value)))
             return CHILD_WRONG_ANSWER;
     }
-    return 0;
+    return is_hidden && !is_damaged ? CHILD_HIDDEN : 0;
 }
 
-/* The engine's own structure has no checksums: damage to it may stop the process, but not mislead it. */
-static void a_flipped_bit_anywhere_never_gives_a_wrong_pair(void **state)
+/* The engine's own structure has no checksums: damage to it may stop the process, but not mislead it. (One of
+ * its two roots that is damaged may leave the other one, the commit before.) */
+static void a_flipped_bit_anywhere_never_gives_a_wrong_pair_nor_hides_one(void **state)
 {
     struct fixture *f = *state;
     uint64_t random = store_fixture_seed();
@@ -1144,6 +1153,8 @@ static void a_flipped_bit_anywhere_never_gives_a_wrong_pair(void **state)
         int status = run_child(read_damaged, f);
         if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_WRONG_ANSWER)
             fail_msg("bit %u of byte %zu flipped gives a wrong answer", bit, offset);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_HIDDEN && offset >= ROOTS_BYTES)
+            fail_msg("bit %u of byte %zu flipped hides a pair", bit, offset);
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
             fail_msg("bit %u of byte %zu flipped makes reading hang", bit, offset);
         flip_bit(f->path, offset, bit);
@@ -1409,7 +1420,7 @@ int main(void)
         TEST(random_work_agrees_with_a_sorted_model),
         TEST(a_flipped_bit_in_a_value_is_reported_and_costs_only_itself),
         TEST(a_flipped_bit_in_a_large_value_or_in_a_key_is_reported),
-        TEST(a_flipped_bit_anywhere_never_gives_a_wrong_pair),
+        TEST(a_flipped_bit_anywhere_never_gives_a_wrong_pair_nor_hides_one),
         TEST(a_full_map_is_no_space_and_the_store_goes_on),
         TEST(a_full_disk_is_no_space_and_the_store_goes_on),
         TEST(a_process_that_dies_leaves_all_or_nothing),
