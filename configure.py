@@ -32,7 +32,8 @@ MAY_INCLUDE = {
     "tools/common":    ["codec", "tools/common"],
     "tools/synth":     ["codec", "tools/common", "tools/synth"],
     "tools/export":    ["codec", "tools/common", "tools/export"],
-    "tools/sluicectl": ["codec", "storage", "server", "tools/common", "tools/sluicectl"],
+    "tools/backup":    ["codec", "storage", "server", "tools/backup"],
+    "tools/sluicectl": ["codec", "storage", "server", "tools/common", "tools/backup", "tools/sluicectl"],
     "tests":           ["codec", "storage", "server", "loadtest", "tools", "tests"],
 }
 
@@ -50,7 +51,7 @@ HEADER_HOMES = {
     "event2/*":        ["server/reactor.*", "server/connection.*"],
     "jwt.h":           ["server/token.*"],
     "openssl/ssl.h":   ["server/tls.*"],
-    "openssl/*":       ["storage/accounts.*", "server/tls.*", "server/token.*"],
+    "openssl/*":       ["storage/accounts.*", "server/tls.*", "server/token.*", "tools/backup/copy.*"],
     "curl/*":          ["tools/export/*", "loadtest/*"],
     "cmocka.h":        [],
     "benchmark/*":     [],
@@ -75,6 +76,7 @@ LIBRARIES = [
     Library("storage",  "storage",      ["codec"],            "-llmdb -lzip -lcrypto"),
     Library("server",   "server",       ["storage", "codec"], "-levent_core -levent_pthreads -lssl -lcrypto -ljwt"),
     Library("tools",    "tools/common", ["codec"],            ""),
+    Library("backup",   "tools/backup", ["server"],           "-lcrypto"),
     Library("synth",    "tools/synth",  ["codec"],            "-lzip -lz"),
     Library("loadtest", "loadtest",     ["tools", "codec"],   "-lcurl -lm"),
     Library("support",  "tests/support", ["codec"],           "-lcmocka -lzip -lz"),
@@ -93,7 +95,7 @@ GENERATED = [
 Program = namedtuple("Program", "name sources uses links")
 PROGRAMS = [
     Program("sluiced",       "server/main.c",         ["server"],          ""),
-    Program("sluicectl",     "tools/sluicectl/**/*.c", ["tools", "server"], ""),
+    Program("sluicectl",     "tools/sluicectl/**/*.c", ["tools", "backup"], ""),
     Program("sluice-synth",  "tools/synth/main.c",    ["synth"],           ""),
     Program("sluice-export", "tools/export/**/*.c",   ["tools", "codec"],  "-lcurl -lz"),
     Program("sluice-load",   "loadtest/main.c",       ["loadtest"],        ""),
@@ -105,7 +107,7 @@ UNIT_TEST_USES = {
     "storage":  ["support", "storage"],
     "server":   ["support", "server"],
     "loadtest": ["support", "loadtest"],
-    "tools":    ["support", "tools", "synth", "server"],
+    "tools":    ["support", "tools", "synth", "backup"],
 }
 # tests/fuzz/*_fuzz.c: a libFuzzer program in the variant fuzz; elsewhere linked with replay.c, which runs the
 # committed corpus through it as an ordinary test.

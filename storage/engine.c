@@ -365,6 +365,11 @@ enum status engine_table_stats(struct engine_txn *txn, unsigned table, struct en
     return txn->engine->backend->table_stats(txn, table, ret_stats, error);
 }
 
+enum status engine_copy(struct engine *engine, engine_sink *sink, void *context, struct error *error)
+{
+    return engine->backend->copy(engine, sink, context, error);
+}
+
 unsigned engine_clear_stale_readers(struct engine *engine)
 {
     return engine->backend->clear_stale_readers(engine);

@@ -120,6 +120,12 @@ NODISCARD enum status engine_stats(struct engine *engine, struct engine_stats *r
                                    struct error *error);
 NODISCARD enum status engine_table_stats(struct engine_txn *txn, unsigned table,
                                          struct engine_table_stats *ret_stats, struct error *error);
+/* Hands the whole store as of one moment to `sink`, in pieces and in order: bytes that engine_open reads when
+ * they stand in a file. They are read past all checksums, so damage is copied as it is. It keeps pages from
+ * being reused until the last piece is taken, so a store that is written to meanwhile grows. */
+typedef enum status engine_sink(void *context, struct slice bytes, struct error *error);
+NODISCARD enum status engine_copy(struct engine *engine, engine_sink *sink, void *context,
+                                  struct error *error);
 /* Frees the slots of readers whose process is gone; returns how many. */
 unsigned engine_clear_stale_readers(struct engine *engine);
 

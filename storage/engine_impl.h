@@ -81,6 +81,7 @@ struct engine_backend {
     enum status (*stats)(struct engine *engine, struct engine_stats *ret_stats, struct error *error);
     enum status (*table_stats)(struct engine_txn *txn, unsigned table, struct engine_table_stats *ret_stats,
                                struct error *error);
+    enum status (*copy)(struct engine *engine, engine_sink *sink, void *context, struct error *error);
     unsigned (*clear_stale_readers)(struct engine *engine);
 };
 

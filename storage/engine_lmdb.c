@@ -734,6 +734,69 @@ static enum status lmdb_table_stats(struct engine_txn *txn, unsigned table,
     return STATUS_OK;
 }
 
+/* ---- Copying ---- */
+
+#define COPY_PIPE_BYTES (1024 * 1024)
+
+/* LMDB writes its copy into a descriptor, so a thread writes into a pipe. For a moment it holds the lock of
+ * writers, to copy both roots: two pages, for which an empty pipe has room. */
+struct copy_thread {
+    MDB_env *env;
+    int fd;
+    int code;
+};
+
+static void *copy_main(void *argument)
+{
+    struct copy_thread *copy = argument;
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE); /* when the sink failed, and nobody reads on: EPIPE */
+    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
+    copy->code = mdb_env_copyfd2(copy->env, copy->fd, 0);
+    close(copy->fd);
+    return NULL;
+}
+
+static enum status copy_drain(int fd, engine_sink *sink, void *context, struct error *error)
+{
+    char *piece = mem_alloc(COPY_PIPE_BYTES);
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK) {
+        ssize_t got = read(fd, piece, COPY_PIPE_BYTES);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            status = error_set_errno(error, "the copy of the store cannot be read");
+        if (got <= 0)
+            break;
+        status = sink(context, slice_make(piece, (size_t)got), error);
+    }
+    mem_free(piece);
+    return status;
+}
+
+static enum status lmdb_copy(struct engine *engine, engine_sink *sink, void *context, struct error *error)
+{
+    int ends[2];
+    pthread_t thread;
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return error_set_errno(error, "a pipe cannot be made");
+    (void)fcntl(ends[1], F_SETPIPE_SZ, COPY_PIPE_BYTES); /* larger is faster, not needed */
+    struct copy_thread copy = {.env = lmdb_engine_of(engine)->env, .fd = ends[1]};
+    if (pthread_create(&thread, NULL, copy_main, &copy) != 0) {
+        close(ends[0]);
+        close(ends[1]);
+        return error_set(error, STATUS_INTERNAL, "a thread for the copy cannot be started");
+    }
+    enum status status = copy_drain(ends[0], sink, context, error);
+    close(ends[0]);
+    pthread_join(thread, NULL);
+    if (status == STATUS_OK && copy.code != 0)
+        status = engine_fail(engine, copy.code, error, "cannot be copied");
+    return status;
+}
+
 static unsigned lmdb_clear_stale_readers(struct engine *engine)
 {
     int cleared = 0;
@@ -757,5 +820,6 @@ const struct engine_backend engine_lmdb = {
     .cursor_next = lmdb_cursor_next,
     .stats = lmdb_stats,
     .table_stats = lmdb_table_stats,
+    .copy = lmdb_copy,
     .clear_stale_readers = lmdb_clear_stale_readers,
 };

@@ -297,28 +297,54 @@ enum status store_clock_write(struct engine_txn *txn, const struct store_clock *
     return engine_put(txn, TABLE_META, meta_key(META_CLOCK), slice_make(value, sizeof value), error);
 }
 
+#define COUNTER_KEY_SIZE 64
+
+static enum status counter_get(struct engine_txn *txn, const char *name, char key[COUNTER_KEY_SIZE],
+                               uint64_t *ret_newest, struct error *error)
+{
+    int size = snprintf(key, COUNTER_KEY_SIZE, "%s%s", META_COUNTER, name);
+    CHECK(size > 0 && (size_t)size < COUNTER_KEY_SIZE);
+    struct slice value;
+    enum status status = engine_get(txn, TABLE_META, meta_key(key), &value, error);
+    if (status == STATUS_NOT_FOUND) {
+        *ret_newest = 0;
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK)
+        return status;
+    if (value.size != 8)
+        return error_set(error, STATUS_CORRUPT, "the store's counter %s has %zu bytes", name, value.size);
+    *ret_newest = load_u64_le(value.data);
+    return STATUS_OK;
+}
+
+static enum status counter_put(struct engine_txn *txn, const char *key, uint64_t newest, struct error *error)
+{
+    char value[8];
+    store_u64_le(value, newest);
+    return engine_put(txn, TABLE_META, meta_key(key), slice_make(value, sizeof value), error);
+}
+
 enum status store_counter_next(struct store_write *write, const char *name, uint64_t *ret_value,
                                struct error *error)
 {
-    char key[64];
-    int size = snprintf(key, sizeof key, "%s%s", META_COUNTER, name);
-    CHECK(size > 0 && (size_t)size < sizeof key);
-    struct slice value;
-    uint64_t newest = 0;
-    enum status status = engine_get(write->txn, TABLE_META, meta_key(key), &value, error);
-    if (status == STATUS_OK) {
-        if (value.size != 8)
-            return error_set(error, STATUS_CORRUPT, "the store's counter %s has %zu bytes", name, value.size);
-        newest = load_u64_le(value.data);
-    } else if (status != STATUS_NOT_FOUND) {
-        return status;
-    }
-    char next[8];
-    store_u64_le(next, newest + 1);
-    status = engine_put(write->txn, TABLE_META, meta_key(key), slice_make(next, sizeof next), error);
+    char key[COUNTER_KEY_SIZE];
+    uint64_t newest;
+    enum status status = counter_get(write->txn, name, key, &newest, error);
+    if (status == STATUS_OK)
+        status = counter_put(write->txn, key, newest + 1, error);
     if (status == STATUS_OK)
         *ret_value = newest + 1;
     return status;
+}
+
+enum status store_counter_skip(struct store_write *write, const char *name, uint64_t step,
+                               struct error *error)
+{
+    char key[COUNTER_KEY_SIZE];
+    uint64_t newest;
+    enum status status = counter_get(write->txn, name, key, &newest, error);
+    return status == STATUS_OK ? counter_put(write->txn, key, newest - newest % step + step, error) : status;
 }
 
 uint64_t store_accounts_generation(const struct store *store)

@@ -69,6 +69,10 @@ struct store_write {
 NODISCARD enum status store_counter_next(struct store_write *write, const char *name, uint64_t *ret_value,
                                          struct error *error);
 
+/* Leaves out the numbers up to the next multiple of `step`. */
+NODISCARD enum status store_counter_skip(struct store_write *write, const char *name, uint64_t step,
+                                         struct error *error);
+
 /* Used by writer.c alone. */
 NODISCARD enum status store_clock_write(struct engine_txn *txn, const struct store_clock *clock,
                                         struct error *error);

@@ -248,7 +248,7 @@ class ListsTest(unittest.TestCase):
 
     def test_failpoints(self):
         found = set()
-        for path in glob.glob("[cs]*/**/*.c", root_dir=ROOT, recursive=True):
+        for path in glob.glob("[cst]*/**/*.c", root_dir=ROOT, recursive=True):
             text = read(path)
             found |= set(re.findall(r'failpoint_hit\("([^"]+)"\)', text))
             found |= set(re.findall(r'"([a-z.-]+\.(?:before|after)-commit)"', text))

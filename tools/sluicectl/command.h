@@ -30,6 +30,7 @@ enum option_id {
     OPTION_TYPE,
     OPTION_SINCE,
     OPTION_OLDER_THAN_DAYS,
+    OPTION_WITHOUT_JOB_FILES,
     OPTION_COUNT
 };
 
@@ -93,6 +94,8 @@ int command_get(const struct invocation *invocation);
 int command_dump(const struct invocation *invocation);
 int command_compact(const struct invocation *invocation);
 int command_verify(const struct invocation *invocation);
+int command_backup(const struct invocation *invocation);
+int command_restore(const struct invocation *invocation);
 int command_config_show(const struct invocation *invocation);
 int command_config_check(const struct invocation *invocation);
 
