@@ -2,6 +2,8 @@
 
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
+#include "server/config.h"
+#include "server/job_files.h"
 #include "server/log.h"
 #include "storage/homes.h"
 #include "storage/jobs.h"
@@ -35,10 +37,18 @@ static bool mover_wait(struct mover *mover, int64_t us)
     return goes_on;
 }
 
+/* While a job is active, what was moved stands twice: imports and exports need the disk more. */
+static enum status check_disk(struct mover *mover, struct error *error)
+{
+    const struct service *service = mover->service;
+    return disk_check_reserve(store_dir(service->store), service_config(service)->disk_reserve_bytes, error);
+}
+
 static bool rest(void *context, const struct homes_counts *counts, int64_t step_us)
 {
+    struct error error;
     (void)counts;
-    return mover_wait(context, MOVER_REST * step_us);
+    return mover_wait(context, MOVER_REST * step_us) && check_disk(context, &error) == STATUS_OK;
 }
 
 /* What says whether there may be something to do. */
@@ -83,10 +93,13 @@ static void *mover_main(void *argument)
         bool is_same = now.waiting == before.waiting && now.oldest_sequence == before.oldest_sequence;
         if (now.waiting == 0 || (is_same && clock_monotonic_us() < retry_us))
             continue;
-        struct homes_counts counts;
+        struct homes_counts counts = {.moved = 0};
         struct error error;
         int64_t begin_us = clock_monotonic_us();
-        if (homes_run(mover->link, &options, &counts, &error) != STATUS_OK) {
+        enum status status = check_disk(mover, &error);
+        if (status == STATUS_OK)
+            status = homes_run(mover->link, &options, &counts, &error);
+        if (status != STATUS_OK) {
             log_event(LOG_LEVEL_ERROR, "homes not moved", "%s", error.text);
             counts.waiting = look(mover).waiting;
         }
