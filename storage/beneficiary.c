@@ -81,9 +81,7 @@ enum status beneficiary_put(struct store_write *write, struct slice id, const st
     enum status status =
         engine_put(write->txn, TABLE_BENEFICIARY, key_slice(&key), buffer_slice(&value), error);
     buffer_release(&value);
-    if (status == STATUS_OK && beneficiary_is_to_move(beneficiary))
-        status = homes_note(write, id, error);
-    return status;
+    return status == STATUS_OK ? homes_note(write, id, beneficiary, error) : status;
 }
 
 bool beneficiary_is_to_move(const struct beneficiary *beneficiary)

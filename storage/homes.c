@@ -71,12 +71,37 @@ static enum status move_delete(struct store_write *write, struct slice id, struc
     return engine_delete(write->txn, TABLE_MOVE, key_slice(&key), error);
 }
 
-enum status homes_note(struct store_write *write, struct slice id, struct error *error)
+/* True also if it is at home with a removed ACO, while another exports it. */
+static enum status home_is_to_change(struct engine_txn *txn, const struct beneficiary *beneficiary,
+                                     bool *ret_changes, struct error *error)
 {
+    bool is_removed = false, has_other = false;
+    *ret_changes = beneficiary_is_to_move(beneficiary);
+    for (size_t i = 0; !*ret_changes && beneficiary->aco_count > 1 && i < beneficiary->aco_count; i++) {
+        struct aco aco;
+        enum status status = aco_get(txn, beneficiary->acos[i], &aco, error);
+        if (status != STATUS_OK)
+            return status;
+        if (aco.number == beneficiary->home)
+            is_removed = aco.removed;
+        else
+            has_other |= !aco.removed;
+    }
+    *ret_changes |= is_removed && has_other;
+    return STATUS_OK;
+}
+
+enum status homes_note(struct store_write *write, struct slice id, const struct beneficiary *beneficiary,
+                       struct error *error)
+{
+    bool changes;
     struct key key;
     struct slice value;
+    enum status status = home_is_to_change(write->txn, beneficiary, &changes, error);
+    if (status != STATUS_OK || !changes)
+        return status;
     key_of_id(&key, id);
-    enum status status = engine_get(write->txn, TABLE_MOVE, key_slice(&key), &value, error);
+    status = engine_get(write->txn, TABLE_MOVE, key_slice(&key), &value, error);
     return status == STATUS_NOT_FOUND ? move_put(write, id, &nothing_copied, error) : status;
 }
 
@@ -155,7 +180,7 @@ static enum status move_plan_make(struct engine_txn *txn, struct slice id, struc
                                   struct error *error)
 {
     struct summary left;
-    bool has_room = true;
+    bool changes, has_room = true;
     enum status status = move_get(txn, id, &plan->move, error);
     if (status == STATUS_OK)
         status = beneficiary_get(txn, id, &plan->beneficiary, error);
@@ -165,7 +190,8 @@ static enum status move_plan_make(struct engine_txn *txn, struct slice id, struc
         return status == STATUS_NOT_FOUND ? error_set(error, STATUS_CORRUPT, "a beneficiary's row is missing")
                                           : status;
     plan->home = plan->beneficiary.home;
-    if (beneficiary_is_to_move(&plan->beneficiary))
+    status = home_is_to_change(txn, &plan->beneficiary, &changes, error);
+    if (status == STATUS_OK && changes)
         status =
             home_choose(txn, id, &plan->beneficiary, plan->oldest_sequence, &plan->home, &has_room, error);
     if (status != STATUS_OK)

@@ -4,7 +4,8 @@
  * A roster changes rows of attribution only, in one transaction. A beneficiary whose home is then none of the
  * ACOs that may export it is noted in TABLE_MOVE in that same transaction (beneficiary_put), and moved later,
  * in steps that are bounded in rows, bytes and time. Its new home is the ACO whose interval began first; of
- * several, the one with the lowest number. One that nobody may export stays where it is.
+ * several, the one with the lowest number. One that nobody may export stays where it is. A removed ACO counts
+ * as none, if there is another; that is looked at when something of the beneficiary is written next.
  *
  * A move copies records as they are, key for key and byte for byte; only the home in the key differs. While
  * copies are made nothing names the new home, so nobody sees them. The last step switches, in one
@@ -29,13 +30,14 @@
 #include "storage/control.h"
 
 /* Bounds of one step. */
-#define HOMES_STEP_BYTES    ((size_t)2 * 1024 * 1024) /* copied; one segment may exceed it */
-#define HOMES_STEP_SEGMENTS 512                       /* copied, and deleted */
-#define HOMES_STEP_ROWS     256                       /* beneficiaries looked at */
-#define HOMES_STEP_US       20000                     /* after which no further beneficiary is begun */
+#define HOMES_STEP_BYTES    ((size_t)1024 * 1024) /* copied; one segment may exceed it */
+#define HOMES_STEP_SEGMENTS 512                   /* copied, and deleted */
+#define HOMES_STEP_ROWS     256                   /* beneficiaries looked at */
+#define HOMES_STEP_US       20000                 /* after which no further beneficiary is begun */
 
-/* Within a write request: this beneficiary's home has to change. */
-NODISCARD enum status homes_note(struct store_write *write, struct slice id, struct error *error);
+/* Within a write request: notes a beneficiary whose home has to change. */
+NODISCARD enum status homes_note(struct store_write *write, struct slice id,
+                                 const struct beneficiary *beneficiary, struct error *error);
 /* Within a write request: deletes what stands under a home that was left at `left`, at most `limit` rows. The
  * row of TABLE_DEAD goes with the last of them. */
 NODISCARD enum status home_collect(struct store_write *write, uint32_t home, struct slice id, uint64_t left,

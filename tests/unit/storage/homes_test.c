@@ -496,6 +496,26 @@ static void a_removed_aco_is_not_chosen_while_there_is_another(void **state)
     assert_int_equal(hash_now(f, f->third), before);
 }
 
+static void from_a_removed_aco_to_the_one_whose_roster_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct aco_remove remove;
+    struct error error = {0};
+    person(f, "b1", "1A", 2);
+    roster(f, ACO, "1A");
+    move_all(f);
+    uint64_t before = hash_now(f, f->aco);
+    assert_int_equal(aco_remove_init(&remove, SLICE_LITERAL(ACO), &error), STATUS_OK);
+    assert_int_equal(writer_call(f->load.store.writer, &remove.request, &error), STATUS_OK);
+    claim(f, "b1", "c1"); /* there is nobody else */
+    assert_int_equal(move_all(f).moved, 0);
+    roster(f, OTHER, "1A");
+    assert_int_equal(move_all(f).moved, 1);
+    assert_int_equal(home_of(f, "b1"), f->other);
+    assert_int_equal(rows_under(f, f->aco), 0);
+    assert_int_not_equal(hash_now(f, f->other), before); /* with the claim */
+}
+
 static void a_move_pushes_no_history_out(void **state)
 {
     struct fixture *f = *state;
@@ -676,6 +696,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_roster_during_a_move_gives_it_another_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_packers_delta_from_before_a_move_applies_after_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removed_aco_is_not_chosen_while_there_is_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(from_a_removed_aco_to_the_one_whose_roster_comes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_move_pushes_no_history_out, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_costs_only_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(in_any_order_every_view_stays_as_it_was, setup, teardown),
