@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 #define WRITER_GROUP_MAX 128 /* requests in one commit */
+/* Commits in a row of urgent requests alone, while bulk waits. */
+#define WRITER_URGENT_GROUPS_MAX 4
 
 struct writer {
     struct store *store;
@@ -18,7 +20,8 @@ struct writer {
     /* Taken from the inbox and not yet applied: urgent ones first, each list oldest first. */
     struct message *urgent, **urgent_end;
     struct message *bulk, **bulk_end;
-    size_t waiting; /* in both lists */
+    size_t waiting;         /* in both lists */
+    unsigned urgent_groups; /* in a row that left bulk waiting */
     bool stopping;
 };
 
@@ -56,25 +59,55 @@ static void writer_sort(struct writer *writer, struct message *list)
     }
 }
 
-static struct write_request *writer_pop(struct writer *writer)
+static struct write_request *writer_pop_urgent(struct writer *writer)
 {
-    struct message *message;
-    if (writer->urgent) {
-        message = writer->urgent;
-        writer->urgent = message->next;
-        if (!writer->urgent)
-            writer->urgent_end = &writer->urgent;
-    } else if (writer->bulk) {
-        message = writer->bulk;
-        writer->bulk = message->next;
-        if (!writer->bulk)
-            writer->bulk_end = &writer->bulk;
-    } else {
+    struct message *message = writer->urgent;
+    if (!message)
         return NULL;
-    }
+    writer->urgent = message->next;
+    if (!writer->urgent)
+        writer->urgent_end = &writer->urgent;
     message->next = NULL;
     writer->waiting--;
     return request_of(message);
+}
+
+static struct write_request *writer_pop_bulk(struct writer *writer)
+{
+    struct message *message = writer->bulk;
+    if (!message)
+        return NULL;
+    writer->bulk = message->next;
+    if (!writer->bulk)
+        writer->bulk_end = &writer->bulk;
+    message->next = NULL;
+    writer->waiting--;
+    return request_of(message);
+}
+
+/*
+ * The requests of the next commit. Urgent ones get a commit of their own: a kick-off that shared it with
+ * megabytes of an import would wait until they are on disk. Yet bulk has its turn.
+ */
+static size_t writer_take_group(struct writer *writer, struct write_request **requests)
+{
+    bool both = writer->urgent && writer->bulk;
+    bool only_urgent = both && writer->urgent_groups < WRITER_URGENT_GROUPS_MAX;
+    writer->urgent_groups = only_urgent ? writer->urgent_groups + 1 : 0;
+    struct write_request *request = both && !only_urgent ? writer_pop_bulk(writer) : NULL;
+    size_t count = 0, bytes = 0;
+    while (count < WRITER_GROUP_MAX && bytes < WRITER_GROUP_BYTES_MAX) {
+        if (!request)
+            request = writer_pop_urgent(writer);
+        if (!request && !only_urgent)
+            request = writer_pop_bulk(writer);
+        if (!request)
+            break;
+        requests[count++] = request;
+        bytes += request->bytes;
+        request = NULL;
+    }
+    return count;
 }
 
 static void writer_answer(struct write_request *request, enum status status, const struct error *error)
@@ -186,14 +219,7 @@ static void *writer_main(void *argument)
             writer_sort(writer, mailbox_take(writer->inbox));
 
         struct write_request *requests[WRITER_GROUP_MAX];
-        size_t count = 0, bytes = 0;
-        while (count < WRITER_GROUP_MAX && bytes < WRITER_GROUP_BYTES_MAX) {
-            struct write_request *request = writer_pop(writer);
-            if (!request)
-                break;
-            requests[count++] = request;
-            bytes += request->bytes;
-        }
+        size_t count = writer_take_group(writer, requests);
         if (count && !writer_run_group(writer, requests, count)) {
             for (size_t i = 0; i < count; i++)
                 CHECK(writer_run_group(writer, requests + i, 1));

@@ -1,7 +1,7 @@
 /*
  * The writer: the one thread that writes. Requests wait in a bounded mailbox; the writer applies as many as
  * wait, commits them as a group (one fsync), and only then answers each. Nothing is acknowledged before it
- * is durable.
+ * is durable. Urgent requests go first and, while bulk ones wait, in a commit of their own.
  *
  * A request's apply function reads and writes through write->txn. It must check before it writes: a status
  * other than OK without a write before it refuses this request alone. If it fails after a write, the whole

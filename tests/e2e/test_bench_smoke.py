@@ -44,5 +44,32 @@ class ExportAgainstCopyTest(unittest.TestCase):
             self.assertIn(title, text)
 
 
+class KickoffBesideImportTest(unittest.TestCase):
+    timeout_seconds = 300
+
+    @classmethod
+    def setUpClass(cls):
+        # The script itself checks that every kick-off was accepted and what every import counted.
+        script = os.path.join(sluice.ROOT, "tests", "bench", "kickoff_beside_import.py")
+        cls.report = json.loads(sluice.run(sys.executable, script, "--smoke", "--json").stdout)
+        sys.path.insert(0, os.path.dirname(script))
+
+    def test_every_import_is_timed_and_every_kick_off_has_its_latency(self):
+        for kind, seconds in self.report["seconds"].items():
+            self.assertEqual(len(seconds), 1, kind)
+            self.assertGreater(seconds[0], 0, kind)
+        for kind, rounds in self.report["latencies"].items():
+            for result in rounds:
+                self.assertEqual(len(result["seconds"]), len(result["server"]), kind)
+                self.assertEqual(len(result["seconds"]), len(result["lag"]), kind)
+        self.assertGreater(len(self.report["latencies"]["kick-offs idle"][0]["seconds"]), 0)
+
+    def test_it_prints_a_section_of_markdown(self):
+        import kickoff_beside_import
+        text = kickoff_beside_import.markdown(self.report)
+        for title in ("times mean nothing", "beside kick-offs", "p99", "over 50 ms", "Machine", "Commit", "--smoke"):
+            self.assertIn(title, text)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -258,6 +258,41 @@ static void urgent_requests_go_first(void **state)
         assert_int_equal(requests[i].position, i >= 7 ? i - 6 : i + 4);
 }
 
+/* A kick-off does not wait until an import's megabytes are on disk: what fails in a commit runs again, and
+ * only what shared it. */
+static void urgent_requests_have_a_commit_of_their_own(void **state)
+{
+    struct fixture *f = *state;
+    struct request requests[6];
+    hold(f);
+    for (size_t i = 0; i < 6; i++) {
+        request_init(&requests[i], i, i == 2 ? FAILS_AFTER : WRITES, f->replies);
+        requests[i].base.urgent = i >= 3;
+        assert_true(writer_submit(f->store.writer, &requests[i].base));
+    }
+    let_go(f, 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(requests[i].runs, i >= 3 ? 1 : 2);
+}
+
+static void urgent_requests_without_end_leave_bulk_its_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct request requests[10];
+    unsigned order = 0;
+    hold(f);
+    for (size_t i = 0; i < 10; i++) {
+        request_init(&requests[i], i, WRITES, f->replies);
+        requests[i].base.urgent = i > 0;
+        requests[i].base.bytes = WRITER_GROUP_BYTES_MAX; /* a commit each */
+        requests[i].order = &order;
+        assert_true(writer_submit(f->store.writer, &requests[i].base));
+    }
+    let_go(f, 10);
+    assert_int_equal(requests[0].position, 5); /* behind four */
+    assert_int_equal(requests[9].position, 10);
+}
+
 static void large_requests_do_not_share_a_commit(void **state)
 {
     struct fixture *f = *state;
@@ -390,6 +425,8 @@ int main(void)
         TEST(a_failure_after_a_write_alone_leaves_nothing),
         TEST(instants_grow_when_the_clock_jumps_back),
         TEST(urgent_requests_go_first),
+        TEST(urgent_requests_have_a_commit_of_their_own),
+        TEST(urgent_requests_without_end_leave_bulk_its_turn),
         TEST(large_requests_do_not_share_a_commit),
         TEST(the_queue_is_bounded_and_writer_call_waits_for_room),
         TEST(stopping_applies_what_waits),
