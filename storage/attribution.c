@@ -144,6 +144,16 @@ static enum status row_is_open(struct engine_txn *txn, const struct key *key, bo
     return STATUS_OK;
 }
 
+enum status attribution_is_direct(struct engine_txn *txn, uint32_t aco, struct slice beneficiary_id,
+                                  bool *ret_direct, struct error *error)
+{
+    struct key key;
+    int64_t since_us = INT64_MIN;
+    key_attribution_direct(&key, aco, beneficiary_id);
+    *ret_direct = false;
+    return row_is_open(txn, &key, ret_direct, &since_us, error);
+}
+
 /* By any of its MBIs, or directly; and since when. */
 static enum status beneficiary_is_attributed(struct engine_txn *txn, uint32_t aco, struct slice id,
                                              const struct beneficiary *beneficiary, bool *ret_attributed,
@@ -321,15 +331,15 @@ enum status attribution_learn_mbis(struct store_write *write, struct slice benef
 enum status attribution_add_beneficiary(struct store_write *write, uint32_t aco, struct slice beneficiary_id,
                                         struct beneficiary *beneficiary, struct error *error)
 {
-    if (acos_contain(beneficiary->acos, beneficiary->aco_count, aco) ||
-        acos_contain(beneficiary->hidden, beneficiary->hidden_count, aco))
-        return STATUS_OK;
     struct attributor attributor;
-    enum status status = attributor_init(&attributor, write, aco, INT64_MIN, error);
+    struct key key;
+    bool is_direct, changed;
+    enum status status = attribution_is_direct(write->txn, aco, beneficiary_id, &is_direct, error);
+    if (status != STATUS_OK || is_direct)
+        return status;
+    status = attributor_init(&attributor, write, aco, INT64_MIN, error);
     if (status != STATUS_OK)
         return status;
-    struct key key;
-    bool changed;
     key_attribution_direct(&key, aco, beneficiary_id);
     status = attributor_set(&attributor, TABLE_ATTRIBUTION, &key, true, 0, &changed, error);
     if (status == STATUS_OK)

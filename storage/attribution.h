@@ -41,10 +41,15 @@ NODISCARD enum status attribution_learn_mbis(struct store_write *write, struct s
 NODISCARD enum status attribution_follow(struct store_write *write, struct slice beneficiary_id,
                                          struct beneficiary *beneficiary, int64_t source_us,
                                          struct error *error);
-/* Within a write request. `import --aco`: exportable from this request's instant on, whatever its MBI. */
+/* Within a write request. `import --aco`: exportable from this request's instant on, if it was not, and until
+ * the next roster, whatever its MBI: also if it is attributed by one, which another Patient may take over. */
 NODISCARD enum status attribution_add_beneficiary(struct store_write *write, uint32_t aco,
                                                   struct slice beneficiary_id,
                                                   struct beneficiary *beneficiary, struct error *error);
+
+/* True if it was so added and no roster came since. */
+NODISCARD enum status attribution_is_direct(struct engine_txn *txn, uint32_t aco, struct slice beneficiary_id,
+                                            bool *ret_direct, struct error *error);
 
 /* A roster: the whole list of an ACO's MBIs as of an instant. Those on it and not yet attributed join, those
  * not on it leave. STATUS_EXISTS if a roster of that name was applied before; STATUS_CONFLICT if a newer one

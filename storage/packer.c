@@ -380,10 +380,6 @@ static void packer_fill_delta(struct packer *packer, struct import_item *const *
     /* Lines that were all refused say nothing about this beneficiary. */
     if (aco && packer->taken)
         delta->attribute = aco;
-    for (size_t i = 0; i < packer->beneficiary.aco_count; i++) {
-        if (packer->beneficiary.acos[i] == aco)
-            delta->attribute = 0;
-    }
     if (packer->values.size) {
         delta->mbis = last->mbis;
         delta->mbi_count = last->mbi_count;
@@ -471,9 +467,12 @@ static enum status packer_run(struct packer *packer, struct import_item *const *
     }
     packer_fill_delta(packer, items, count, aco);
     const struct delta *delta = &packer->result->delta;
+    bool is_direct = true;
+    if (delta->attribute)
+        status = attribution_is_direct(packer->txn, aco, packer->beneficiary_id, &is_direct, error);
     packer->result->has_delta =
-        delta->segment_count || delta->superseded_count || delta->attribute || delta->deletion_count;
-    return STATUS_OK;
+        delta->segment_count || delta->superseded_count || !is_direct || delta->deletion_count;
+    return status;
 }
 
 enum status packer_pack(struct packer *packer, struct import_item *const *items, size_t count, uint32_t aco,

@@ -723,6 +723,33 @@ static void an_mbi_that_could_be_taken_for_an_id_leads_to_nobody(void **state)
     engine_end(txn);
 }
 
+/* "b" has the MBI that the roster names, and comes again in an import for the ACO, with a Patient that takes
+ * the MBI over. */
+static void expect_attributed_beside(struct fixture *f, const char *thief, const char *exported)
+{
+    load_roster(&f->load, ACO, "r1", clock_now_us(), "1S00E00AA00");
+    line(f, PATIENT, "b", 1, NULL);
+    load_text(&f->load, buffer_slice(&f->text), NULL);
+    load_line(&f->text, PATIENT, thief, thief, "1S00E00AA00", 1, NULL);
+    const char *path = load_file(&f->load, ".ndjson", buffer_slice(&f->text));
+    struct import_options options = {.paths = &path, .path_count = 1, .aco_id = ACO, .threads = 1};
+    assert_int_equal(load_run(&f->load, &options).identical, 1);
+    expect_exported(f, exported);
+    uint64_t before = load_contents_hash(&f->load);
+    assert_int_equal(load_run(&f->load, &options).identical, 2);
+    assert_true(load_contents_hash(&f->load) == before);
+}
+
+static void import_attributes_whom_an_earlier_patient_of_the_load_takes_the_mbi_from(void **state)
+{
+    expect_attributed_beside(*state, "a", "Patient/a v1\nPatient/b v1\n");
+}
+
+static void import_attributes_whom_a_later_patient_of_the_load_takes_the_mbi_from(void **state)
+{
+    expect_attributed_beside(*state, "c", "Patient/b v1\nPatient/c v1\n");
+}
+
 /* ---- at once ---- */
 
 struct importer {
@@ -810,6 +837,8 @@ int main(void)
         TEST(a_directory_of_small_files_is_walked),
         TEST(an_unknown_aco_stops_the_import_before_it_begins),
         TEST(an_mbi_that_could_be_taken_for_an_id_leads_to_nobody),
+        TEST(import_attributes_whom_an_earlier_patient_of_the_load_takes_the_mbi_from),
+        TEST(import_attributes_whom_a_later_patient_of_the_load_takes_the_mbi_from),
         TEST(four_imports_at_once_lose_and_double_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

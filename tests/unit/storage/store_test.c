@@ -227,7 +227,7 @@ static void apply_lines(struct world *w, struct line *lines, int count, int aco,
             counts->refused++;
             continue;
         }
-        if (aco >= 0 && !is_exportable(model, aco, line->person))
+        if (aco >= 0)
             model->direct[aco][line->person] = true;
     }
     for (int i = 0; i < count; i++) {
