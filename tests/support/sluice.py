@@ -110,6 +110,7 @@ class Server:
         self.settings = settings or {}
         self.environment = dict(site.environment, **(environment or {}))
         self.process = None
+        self.prefix = []  # words before the command: a tracer
         self.log_path = tempfile.mkstemp(prefix="log-", dir=site.folder)[1]
 
     def start(self):
@@ -124,6 +125,7 @@ class Server:
             command += ["--tls-cert", certificate, "--tls-key", key]
         if self.file_limit:
             command = ["prlimit", f"--nofile={self.file_limit}:{self.file_limit}", *command]
+        command = [*self.prefix, *command]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
                                             env=self.environment)
