@@ -5,6 +5,7 @@
 #include "codec/base/check.h"
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
+#include "codec/base/reader.h"
 #include "storage/compactor.h"
 #include "storage/jobs.h"
 #include "storage/statistics.h"
@@ -62,6 +63,7 @@ struct compact {
      * that was so. */
     uint64_t pinned_bytes;
     uint64_t pinned_sequence;
+    uint64_t replaced_since; /* bytes, since space was given back */
 
     unsigned thread_count;
     struct compact_thread threads[COMPACT_THREADS_MAX];
@@ -192,6 +194,67 @@ static enum status wait_for_jobs(struct compact *compact, struct error *error)
     }
 }
 
+/* ---- giving space back ---- */
+
+static enum status release_step(struct compact *compact, uint64_t *position, bool *ret_more,
+                                struct error *error)
+{
+    char payload[sizeof(uint64_t)];
+    struct buffer reply = BUFFER_INIT;
+    store_u64_le(payload, *position);
+    enum status status = link_call(compact->link, CONTROL_COMMAND_SPACE_RELEASE,
+                                   slice_make(payload, sizeof payload), &reply, error);
+    struct reader reader = reader_make(buffer_slice(&reply));
+    uint64_t next = reader_u64(&reader), bytes = reader_u64(&reader);
+    bool more = reader_u8(&reader) != 0;
+    if (status == STATUS_OK && !reader_done(&reader))
+        status = error_set(error, STATUS_INTERNAL, "the reply is malformed: tool and server do not match");
+    if (status == STATUS_OK) {
+        *position = next;
+        *ret_more = more;
+        pthread_mutex_lock(&compact->lock);
+        compact->counts.released_bytes += bytes;
+        show_progress(compact, "gives space back");
+        pthread_mutex_unlock(&compact->lock);
+    }
+    buffer_release(&reply);
+    return status;
+}
+
+/* Once over the whole file. */
+static enum status release_space(struct compact *compact, struct error *error)
+{
+    uint64_t position = 0;
+    bool more = true;
+    struct error failure = {0};
+    while (more && !is_stopped(compact)) {
+        enum status status = release_step(compact, &position, &more, &failure);
+        if (status == STATUS_UNSUPPORTED) {
+            pthread_mutex_lock(&compact->lock);
+            compact->counts.no_holes = true;
+            pthread_mutex_unlock(&compact->lock);
+            return STATUS_OK;
+        }
+        if (status != STATUS_OK) {
+            if (error)
+                *error = failure;
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* By whoever comes first when enough was replaced. */
+static enum status release_if_due(struct compact *compact, struct error *error)
+{
+    pthread_mutex_lock(&compact->lock);
+    bool is_due = compact->replaced_since >= COMPACT_RELEASE_BYTES;
+    if (is_due)
+        compact->replaced_since = 0;
+    pthread_mutex_unlock(&compact->lock);
+    return is_due ? release_space(compact, error) : STATUS_OK;
+}
+
 /* ---- a batch ---- */
 
 static void batch_reset(struct compact_thread *thread)
@@ -242,9 +305,12 @@ static enum status batch_send(struct compact_thread *thread, struct error *error
             note_applied(compact, task);
         }
     }
+    compact->replaced_since += replaced_bytes;
     pthread_mutex_unlock(&compact->lock);
     batch_reset(thread);
-    return status == STATUS_OK ? note_pinned(compact, replaced_bytes, error) : status;
+    if (status == STATUS_OK)
+        status = note_pinned(compact, replaced_bytes, error);
+    return status == STATUS_OK ? release_if_due(compact, error) : status;
 }
 
 /* Puts the next delta of the task into the batch. *ret_more false: nothing is left to do for it. */
@@ -459,6 +525,11 @@ enum status compact_run(struct link *link, const struct compact_options *options
         status = measure_dead(compact, error);
     if (status == STATUS_OK)
         status = run_threads(compact, error);
+    /* The newest commits' pages are free only after one more: the second time gets them. */
+    for (int pass = 0; status == STATUS_OK && pass < 2; pass++)
+        status = release_space(compact, error);
+    if (status == STATUS_OK && is_stopped(compact))
+        status = error_set(error, STATUS_CANCELLED, "stopped");
     *ret_counts = compact->counts;
     for (unsigned i = 0; i < compact->thread_count; i++) {
         struct compact_thread *thread = &compact->threads[i];

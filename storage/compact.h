@@ -5,9 +5,10 @@
  * It may be stopped at any time, in any way: each delta is a transaction, and what is done stays done. Run
  * again, it goes on, and right after a whole run there is nothing left to do.
  *
- * Space: new segments are written before the old ones are free, and while an export job is active its view
- * pins what was replaced. So compaction counts those bytes, and beyond pinned_bytes_max it waits for the
- * jobs, and at last gives up (STATUS_BUSY): run it again when they are done.
+ * Space: pages that are free are given back to the file system (storage/space.h), now and then and at the
+ * end. New segments are written before the old ones are free, and while an export job is active its view pins
+ * what was replaced. So compaction counts those bytes, and beyond pinned_bytes_max it waits for the jobs, and
+ * at last gives up (STATUS_BUSY): run it again when they are done.
  *
  * Threading: compact_run on one thread; it uses its own threads and returns when they are done. Callbacks
  * come on any of them, one at a time; `is_stopped` at any time.
@@ -20,6 +21,7 @@
 #define COMPACT_OLDER_THAN_DAYS  90
 #define COMPACT_PINNED_BYTES_MAX ((uint64_t)1024 * 1024 * 1024)
 #define COMPACT_WAIT_SECONDS     600
+#define COMPACT_RELEASE_BYTES    ((uint64_t)256 * 1024 * 1024) /* replaced ones: then space is given back */
 
 struct compact_options {
     int64_t merge_before_us;   /* segments whose newest stamp is earlier may be merged */
@@ -43,8 +45,10 @@ struct compact_counts {
     uint64_t made;
     uint64_t replaced_bytes; /* stored ones */
     uint64_t made_bytes;
-    uint64_t stale;   /* deltas that were made again, since something came between */
-    uint64_t damaged; /* beneficiaries' types that were left as they are */
+    uint64_t stale;          /* deltas that were made again, since something came between */
+    uint64_t damaged;        /* beneficiaries' types that were left as they are */
+    uint64_t released_bytes; /* given back to the file system; what was used again meanwhile counts, too */
+    bool no_holes;           /* the file system takes nothing back */
 };
 
 /* STATUS_CANCELLED: it was stopped. STATUS_BUSY: jobs pin too much. In any case the counts say how far it

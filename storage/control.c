@@ -9,6 +9,7 @@
 #include "storage/homes.h"
 #include "storage/jobs_expire.h"
 #include "storage/resources.h"
+#include "storage/space.h"
 #include "storage/suppression.h"
 
 #include <errno.h>
@@ -224,6 +225,21 @@ static enum status execute_suppression(struct control_call *call, struct error *
     return status;
 }
 
+static enum status execute_space_release(struct control_call *call, struct error *error)
+{
+    struct space_release release;
+    space_release_init(&release, reader_u64(&call->payload));
+    if (!reader_done(&call->payload))
+        return malformed(error);
+    enum status status = writer_call(call->writer, &release.request, error);
+    if (status == STATUS_OK) {
+        buffer_append_u64(call->reply, release.ret_next);
+        buffer_append_u64(call->reply, release.ret_bytes);
+        buffer_append_u8(call->reply, release.ret_more);
+    }
+    return status;
+}
+
 enum status control_execute(struct writer *writer, const struct control_hooks *hooks, uint32_t command,
                             struct slice payload, struct buffer *reply, struct error *error)
 {
@@ -239,6 +255,7 @@ enum status control_execute(struct writer *writer, const struct control_hooks *h
         [CONTROL_COMMAND_JOBS_EXPIRE] = execute_jobs_expire,
         [CONTROL_COMMAND_HOMES_STEP] = execute_homes_step,
         [CONTROL_COMMAND_SUPPRESSION] = execute_suppression,
+        [CONTROL_COMMAND_SPACE_RELEASE] = execute_space_release,
     };
     if (command >= CONTROL_COMMAND_COUNT)
         return error_set(error, STATUS_UNSUPPORTED,

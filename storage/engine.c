@@ -370,6 +370,13 @@ enum status engine_copy(struct engine *engine, engine_sink *sink, void *context,
     return engine->backend->copy(engine, sink, context, error);
 }
 
+enum status engine_release_space(struct engine_txn *txn, int64_t max_us, uint64_t *position,
+                                 uint64_t *ret_bytes, bool *ret_more, struct error *error)
+{
+    CHECK(txn->is_write && txn->writes == 0);
+    return txn->engine->backend->release_space(txn, max_us, position, ret_bytes, ret_more, error);
+}
+
 unsigned engine_clear_stale_readers(struct engine *engine)
 {
     return engine->backend->clear_stale_readers(engine);

@@ -126,6 +126,13 @@ NODISCARD enum status engine_table_stats(struct engine_txn *txn, unsigned table,
 typedef enum status engine_sink(void *context, struct slice bytes, struct error *error);
 NODISCARD enum status engine_copy(struct engine *engine, engine_sink *sink, void *context,
                                   struct error *error);
+/* Within a write transaction that has written nothing yet (CHECK): gives the disk space of free pages back to
+ * the file system, in the order of their places from *position on (0: from the beginning), for at most max_us
+ * and then as long as one call takes. The file stays as long as it is, with holes in it. What readers see,
+ * and what a crash would come back to, keeps its pages. *ret_more: *position says where to go on.
+ * STATUS_UNSUPPORTED: the file system makes no holes. */
+NODISCARD enum status engine_release_space(struct engine_txn *txn, int64_t max_us, uint64_t *position,
+                                           uint64_t *ret_bytes, bool *ret_more, struct error *error);
 /* Frees the slots of readers whose process is gone; returns how many. */
 unsigned engine_clear_stale_readers(struct engine *engine);
 

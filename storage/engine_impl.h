@@ -82,6 +82,8 @@ struct engine_backend {
     enum status (*table_stats)(struct engine_txn *txn, unsigned table, struct engine_table_stats *ret_stats,
                                struct error *error);
     enum status (*copy)(struct engine *engine, engine_sink *sink, void *context, struct error *error);
+    enum status (*release_space)(struct engine_txn *txn, int64_t max_us, uint64_t *position,
+                                 uint64_t *ret_bytes, bool *ret_more, struct error *error);
     unsigned (*clear_stale_readers)(struct engine *engine);
 };
 

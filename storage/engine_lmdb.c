@@ -14,6 +14,8 @@
  */
 #include "storage/engine_impl.h"
 
+#include "codec/base/clock.h"
+#include "codec/base/failpoint.h"
 #include "codec/base/mem.h"
 #include "storage/lmdb_page.h"
 
@@ -805,6 +807,185 @@ static unsigned lmdb_clear_stale_readers(struct engine *engine)
     return (unsigned)cleared;
 }
 
+/* ---- Giving space back ---- */
+
+/* LMDB's record T in its table 0 lists the pages that transaction T did not need any more, the largest first.
+ * Whoever reads at T or later does not read them; so when T is older than every reader, a writer takes them
+ * and writes over them, before its commit. The newest commit C counts as a reader: after a crash the store
+ * may come back to C or, if C's root did not get to the disk, to C - 1, and records older than C hold what
+ * neither needs. What a writer may write over, a hole may be made of, at the same time: under the writer's
+ * lock. Pages that are taken later are written in full, and free ones are never read.
+ *
+ * The record's pages are read from a snapshot (LMDB opens no cursor on table 0 in a write transaction), which
+ * is the state that the write transaction began with: nobody commits meanwhile. */
+
+#define WINDOW_PAGES ((size_t)256 * 1024) /* looked at together: what lies side by side is one hole */
+
+struct release {
+    int fd; /* its own: LMDB moves the offset of the other one */
+    size_t page_bytes;
+    uint64_t begin, end; /* of the window, pages */
+    unsigned char *free; /* a bit a page of the window */
+    int64_t deadline_us;
+    uint64_t bytes;
+};
+
+/* Marks what a record lists within the window. */
+static void release_mark(struct release *release, const MDB_val *record)
+{
+    size_t count = 0;
+    if (record->mv_size >= sizeof count)
+        memcpy(&count, record->mv_data, sizeof count);
+    if (count > record->mv_size / sizeof(size_t) - 1)
+        return; /* no list */
+    const char *pages = (const char *)record->mv_data + sizeof count;
+    size_t low = 0, high = count; /* the first one below the window's end */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2, page;
+        memcpy(&page, pages + middle * sizeof page, sizeof page);
+        if (page >= release->end)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t page; low < count; low++) {
+        memcpy(&page, pages + low * sizeof page, sizeof page);
+        if (page < release->begin)
+            break;
+        release->free[(page - release->begin) / 8] |= (unsigned char)(1u << (page - release->begin) % 8);
+    }
+}
+
+static int release_mark_all(struct release *release, MDB_txn *snapshot, size_t oldest_txn)
+{
+    MDB_cursor *cursor;
+    MDB_val key, record;
+    int code = mdb_cursor_open(snapshot, 0, &cursor);
+    if (code != 0)
+        return code;
+    while ((code = mdb_cursor_get(cursor, &key, &record, MDB_NEXT)) == 0) {
+        size_t txn;
+        if (key.mv_size != sizeof txn)
+            continue;
+        memcpy(&txn, key.mv_data, sizeof txn);
+        if (txn >= oldest_txn)
+            break; /* they are in order */
+        release_mark(release, &record);
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+/* Makes a hole of [begin, end), bytes, unless it is one already. */
+static int release_hole(struct release *release, off_t begin, off_t end)
+{
+    off_t data = lseek(release->fd, begin, SEEK_DATA);
+    if (data >= end || (data < 0 && errno == ENXIO))
+        return 0;
+    if (failpoint_hit("engine.release") ||
+        fallocate(release->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, begin, end - begin) != 0)
+        return errno;
+    release->bytes += (uint64_t)(end - (data > begin ? data : begin));
+    return 0;
+}
+
+/* Makes holes of what is marked; *next: the page to go on with. */
+static int release_window(struct release *release, uint64_t *next)
+{
+    uint64_t page = release->begin;
+    while (page < release->end) {
+        uint64_t first = page;
+        size_t bit = page - release->begin;
+        if (release->free[bit / 8] == 0) {
+            page += 8 - bit % 8;
+            continue;
+        }
+        while (page < release->end &&
+               release->free[(page - release->begin) / 8] >> (page - release->begin) % 8 & 1)
+            page++;
+        int code = page == first ? 0
+                                 : release_hole(release, (off_t)(first * release->page_bytes),
+                                                (off_t)(page * release->page_bytes));
+        if (code != 0)
+            return code;
+        if (page == first)
+            page++;
+        else if (clock_monotonic_us() >= release->deadline_us)
+            break;
+    }
+    *next = page < release->end ? page : release->end;
+    return 0;
+}
+
+/* What lies behind the last page that was ever used. */
+static int release_tail(struct release *release, uint64_t page_count)
+{
+    struct stat file;
+    off_t begin = (off_t)(page_count * release->page_bytes);
+    if (fstat(release->fd, &file) != 0)
+        return errno;
+    if (begin >= file.st_size)
+        return 0;
+    /* What was reserved and never written counts as a hole for lseek, and takes space. */
+    return fallocate(release->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, begin, file.st_size - begin) ==
+                   0
+               ? 0
+               : errno;
+}
+
+static enum status lmdb_release_space(struct engine_txn *txn, int64_t max_us, uint64_t *position,
+                                      uint64_t *ret_bytes, bool *ret_more, struct error *error)
+{
+    struct lmdb_engine *engine = lmdb_engine_of(txn->engine);
+    struct reader_walk walk = {.oldest_txn = mdb_txn_id(lmdb_txn_of(txn)) - 1};
+    struct release release = {.fd = -1, .deadline_us = clock_monotonic_us() + max_us};
+    MDB_txn *snapshot = NULL;
+    MDB_envinfo info;
+    MDB_stat stat;
+    uint64_t page = *position;
+    (void)lmdb_clear_stale_readers(txn->engine);
+    int code = mdb_env_info(engine->env, &info);
+    if (code == 0)
+        code = mdb_env_stat(engine->env, &stat);
+    if (code == 0 && mdb_reader_list(engine->env, reader_line, &walk) < 0)
+        code = EIO;
+    if (code == 0)
+        code = mdb_txn_begin(engine->env, NULL, MDB_RDONLY, &snapshot);
+    if (code == 0 && (release.fd = open(engine->path, O_RDWR | O_CLOEXEC)) < 0)
+        code = errno;
+    if (code != 0)
+        goto done;
+    release.page_bytes = stat.ms_psize;
+    release.free = mem_alloc(WINDOW_PAGES / 8);
+    uint64_t page_count = info.me_last_pgno + 1;
+    do {
+        memset(release.free, 0, WINDOW_PAGES / 8);
+        release.begin = page;
+        release.end = page + WINDOW_PAGES < page_count ? page + WINDOW_PAGES : page_count;
+        if (release.begin < release.end)
+            code = release_mark_all(&release, snapshot, walk.oldest_txn);
+        if (code == 0 && release.begin < release.end)
+            code = release_window(&release, &page);
+    } while (code == 0 && page < page_count && clock_monotonic_us() < release.deadline_us);
+    if (code == 0 && page >= page_count)
+        code = release_tail(&release, page_count);
+done:
+    mdb_txn_abort(snapshot);
+    mem_free(release.free);
+    if (release.fd >= 0)
+        close(release.fd);
+    if (code == EOPNOTSUPP)
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "%s: its file system makes no holes in files: free pages keep their space",
+                         engine->path);
+    if (code != 0)
+        return engine_fail(txn->engine, code, error, "cannot give space back");
+    *ret_bytes = release.bytes;
+    *ret_more = page < page_count;
+    *position = page;
+    return STATUS_OK;
+}
+
 const struct engine_backend engine_lmdb = {
     .open = lmdb_open,
     .close = lmdb_close,
@@ -821,5 +1002,6 @@ const struct engine_backend engine_lmdb = {
     .stats = lmdb_stats,
     .table_stats = lmdb_table_stats,
     .copy = lmdb_copy,
+    .release_space = lmdb_release_space,
     .clear_stale_readers = lmdb_clear_stale_readers,
 };

@@ -25,6 +25,7 @@ KEYS = ["token.key-write", "token.key-link"]
 HOMES = ["homes.step", "homes.copied", "homes.switched"]  # tests/crash/test_homes.py
 BACKUP = ["backup.file.open", "backup.file.read", "backup.file.write", "backup.file.fsync", "backup.store.piece",
           "backup.rename", "restore.rename"]  # test_backup.py
+COMPACTION = ["engine.release"]  # tests/crash/test_compact.py
 DOWNLOADS = ["download.open", "download.read"]
 JOBS = ["export.statvfs", "export.plan.before-commit", "export.plan.after-commit", "export.file.open",
         "export.file.write", "export.file.fsync", "export.file.rename", "export.file.before-commit",
@@ -55,7 +56,7 @@ class NamesTest(unittest.TestCase):
             rows = re.findall(r"^\| (`[^|]+`) \|", file.read(), re.MULTILINE)
         listed = [name for row in rows for name in re.findall(r"`([^`]+\.[^`]+)`", row)]
         self.assertEqual(sorted(listed), sorted(found))
-        self.assertEqual(sorted(ENGINE + AT_START + KEYS + HOMES + BACKUP + DOWNLOADS + JOBS + AFTER_FAILURE),
+        self.assertEqual(sorted(ENGINE + AT_START + KEYS + HOMES + BACKUP + COMPACTION + DOWNLOADS + JOBS + AFTER_FAILURE),
                          sorted(found))
 
 

@@ -118,6 +118,7 @@ static void print_compacted_json(const struct compact_command *command, bool is_
     json_member_number(json, "beneficiaries", (int64_t)counts->beneficiaries);
     json_member_number(json, "replaced", (int64_t)counts->replaced);
     json_member_number(json, "made", (int64_t)counts->made);
+    json_member_number(json, "releasedBytes", (int64_t)counts->released_bytes);
     json_member_number(json, "damaged", (int64_t)counts->damaged);
     json_member_space(json, "before", &command->before);
     json_member_space(json, "after", &command->after);
@@ -149,6 +150,8 @@ static void print_compacted(const struct compact_command *command)
            (unsigned long long)command->after.segments);
     print_bytes("stored", command->before.stored_bytes, command->after.stored_bytes);
     print_bytes("blocks of file", command->before.file_bytes, command->after.file_bytes);
+    if (counts->no_holes)
+        printf("the file system makes no holes in files: free pages keep their space, and are used again\n");
 }
 
 static enum status compact(struct link *link, struct compact_command *command,

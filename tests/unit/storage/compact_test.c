@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -267,6 +268,22 @@ static void more_than_one_delta_takes_is_done_in_several(void **state)
     assert_int_equal(f->counts.replaced, 0);
 }
 
+static void the_space_that_is_gained_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    char path[STORE_FIXTURE_PATH_MAX + 32];
+    struct stat before, after;
+    snprintf(path, sizeof path, "%s/store.mdb", f->load.store.dir);
+    for (int i = 0; i < 100; i++)
+        load_claims(f, i, i + 1, 5000, i);
+    assert_int_equal(stat(path, &before), 0);
+    compact(f);
+    assert_int_equal(stat(path, &after), 0);
+    assert_true(f->counts.released_bytes > 0);
+    assert_false(f->counts.no_holes);
+    assert_true(after.st_blocks < before.st_blocks * 3 / 4);
+}
+
 static void a_change_between_makes_a_delta_stale(void **state)
 {
     struct fixture *f = *state;
@@ -396,6 +413,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(segments_are_filled_to_about_their_target_and_then_left_alone, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(more_than_one_delta_takes_is_done_in_several, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_space_that_is_gained_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_between_makes_a_delta_stale, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_that_is_stopped_goes_on_where_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(it_stops_when_jobs_pin_more_than_they_may, setup, teardown),
