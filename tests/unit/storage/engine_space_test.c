@@ -335,7 +335,8 @@ static void random_work_loses_nothing(void **state)
     struct {
         struct engine_txn *txn;
         struct model seen;
-    } readers[READERS] = {{NULL}};
+    } readers[READERS];
+    memset(readers, 0, sizeof readers);
     struct error error = {0};
     churn_and_commit(f, 1);
     churn_and_commit(f, 1);
