@@ -28,7 +28,6 @@ import os
 import shlex
 import shutil
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,8 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import sluice  # noqa: E402
+from measuring import (commit, machine, machine_sentence, mount_of, ratios, read_into_cache, say,  # noqa: E402
+                       spread, sync_path)
 
 ACO = "A9994"
 YEARS = 3
@@ -49,26 +50,7 @@ TYPES = ("ExplanationOfBenefit", "Coverage", "Patient")
 PHASES = ("wait_us", "plan_us", "write_us", "sync_us", "commit_us")
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 # ---- what is measured --------------------------------------------------------------------------------------
-
-def sync_path(path):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def read_into_cache(paths):
-    for path in paths:
-        with open(path, "rb", buffering=0) as file:
-            while file.read(1 << 22):
-                pass
-
 
 def measure_import(site, folder):
     begin = time.monotonic()
@@ -195,60 +177,6 @@ def digests(files):
     return result
 
 
-# ---- the machine -------------------------------------------------------------------------------------------
-
-def first_line(path, key):
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                if line.startswith(key):
-                    return line.split(":" if ":" in line else "=", 1)[1].strip().strip('"')
-    except OSError:
-        pass
-    return "unknown"
-
-
-def mount_of(path):
-    """(device, file system, options) of the mount that holds the path."""
-    best = ("", "unknown", "unknown", "")
-    path = os.path.realpath(path)
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            point = left.split()[4]
-            inside = path == point or path.startswith(point.rstrip("/") + "/")
-            if inside and len(point) >= len(best[0]):
-                kind, device, options = right.split()[:3]
-                best = (point, device, kind, options)
-    return best[1:]
-
-
-def machine(folder):
-    device, kind, options = mount_of(folder)
-    memory = int(first_line("/proc/meminfo", "MemTotal").split()[0]) * 1024
-    return {
-        "cpu": first_line("/proc/cpuinfo", "model name"),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": memory,
-        "disk": device,
-        "file_system": kind,
-        "mount_options": options,
-        "kernel": os.uname().release,
-        "system": first_line("/etc/os-release", "PRETTY_NAME"),
-        "load_before": os.getloadavg()[0],
-    }
-
-
-def commit():
-    if not shutil.which("git"):
-        return "unknown"
-
-    def git(*arguments):
-        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False).stdout.strip()
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + (" with changes" if changed else "")
-
-
 # ---- the run -----------------------------------------------------------------------------------------------
 
 def make_data(site, wanted_bytes):
@@ -358,19 +286,6 @@ def measure_rounds(options, report, server, sources):
 
 # ---- the report --------------------------------------------------------------------------------------------
 
-def spread(values):
-    """(median, least, most, interquartile range)"""
-    if len(values) < 2:
-        return values[0], values[0], values[0], 0.0
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return statistics.median(values), min(values), max(values), high - low
-
-
-def ratios(report, above, below):
-    """Of each round by itself: what disturbed a round disturbed both."""
-    return [a / b for a, b in zip(report["seconds"][above], report["seconds"][below])]
-
-
 ROWS = (
     ("export", "**export**: kick-off → Completed, by the server's log"),
     ("export_client", "the same as a client sees it, over TLS"),
@@ -381,7 +296,6 @@ ROWS = (
 
 
 def markdown(report):
-    where = report["machine"]
     raw, stored = report["raw_bytes"], report["stored_bytes"]
     lines = [
         f"Synthetic claims of one ACO, {report['beneficiaries']} beneficiaries, {YEARS} years: "
@@ -397,18 +311,14 @@ def markdown(report):
         lines.append(f"| {title} | {median:.4f} | {least:.4f} | {most:.4f} | {iqr:.4f} | {raw / median / 1e9:.2f} |")
     lines += ["", "| ratio, round by round | median | least | most |", "|---|---|---|---|"]
     for above, below in (("export", "copy"), ("copy", "export"), ("export", "floor")):
-        median, least, most, _ = spread(ratios(report, above, below))
+        median, least, most, _ = spread(ratios(report["seconds"][above], report["seconds"][below]))
         lines.append(f"| {above} / {below} | {median:.3f} | {least:.3f} | {most:.3f} |")
     phases = ", ".join(f"{phase[:-3]} {spread(report['seconds'][phase[:-3]])[0] * 1000:.2f}" for phase in PHASES)
     lines += [
         "",
         f"Phases of the export, medians in ms, summed over its threads: {phases}.",
         "",
-        f"Machine: {where['cpu']}, {where['cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB; {where['disk']} "
-        f"with {where['file_system']} ({where['mount_options']}); {where['system']}, Linux {where['kernel']}; load "
-        f"{where['load_before']:.2f} when it began. Commit {report['commit']}. Command:",
-        "",
-        f"    {report['command']}",
+        machine_sentence(report),
     ]
     if report["smoke"]:
         lines.insert(0, "A smoke run: its times mean nothing.\n")
