@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -69,6 +70,22 @@ class KickoffBesideImportTest(unittest.TestCase):
         text = kickoff_beside_import.markdown(self.report)
         for title in ("times mean nothing", "beside kick-offs", "p99", "over 50 ms", "Machine", "Commit", "--smoke"):
             self.assertIn(title, text)
+
+
+class CompareTest(unittest.TestCase):
+    timeout_seconds = 300
+
+    def test_every_part_is_measured_beside_its_peer_and_reported(self):
+        folder = tempfile.mkdtemp()
+        script = os.path.join(sluice.ROOT, "tests", "bench", "compare")
+        picture = os.path.join(folder, "plot.svg")
+        text = sluice.run(script, "--smoke", "--plot", picture).stdout
+        self.assertIn("times mean nothing", text)
+        for name in ("export.postgres.jsonb", "download.tls.gzip.nginx.cpu", "download.plain.identity.sluiced.seconds",
+                     "status.tls.sluiced.cpu", "import.yajl", "size.compacted"):
+            self.assertIn(f"`{name}`", text)
+        with open(picture, encoding="utf-8") as file:
+            self.assertGreaterEqual(file.read().count("<rect"), 20)
 
 
 if __name__ == "__main__":
