@@ -133,12 +133,43 @@ void document_manifest(struct buffer *target, const struct manifest *manifest)
     put_text(writer, "request", manifest->request);
     json_member_bool(writer, "requiresAccessToken", true);
     put_files(writer, "output", manifest->output, manifest->output_count);
-    put_files(writer, "deleted", NULL, 0);
+    put_files(writer, "deleted", manifest->deleted, manifest->deleted_count);
     put_files(writer, "error", manifest->error, manifest->error_count);
     json_member_number(writer, "JobID", (int64_t)manifest->job_id);
     if (manifest->is_partial)
         put_following(writer, manifest->following, manifest->following_count);
     json_object_end(writer);
+    finish(writer);
+}
+
+/* ---- Deletions */
+
+void document_deletions(struct buffer *target, int64_t us, const struct deletion_item *items, size_t count)
+{
+    struct json_writer *writer = json_writer_new(target);
+    struct buffer url = BUFFER_INIT;
+    char instant[INSTANT_TEXT_SIZE];
+    size_t instant_size = instant_format_meta(us, instant);
+    json_object_begin(writer);
+    json_member_text(writer, "resourceType", "Bundle");
+    begin_member_object(writer, "meta");
+    json_member_string(writer, "lastUpdated", slice_make(instant, instant_size));
+    json_object_end(writer);
+    json_member_text(writer, "type", "transaction");
+    begin_member_array(writer, "entry");
+    for (size_t i = 0; i < count; i++) {
+        buffer_reset(&url);
+        buffer_appendf(&url, "%s/%.*s", items[i].type, SLICE_PRINT(items[i].id));
+        json_object_begin(writer);
+        begin_member_object(writer, "request");
+        json_member_text(writer, "method", "DELETE");
+        json_member_string(writer, "url", buffer_slice(&url));
+        json_object_end(writer);
+        json_object_end(writer);
+    }
+    json_array_end(writer);
+    json_object_end(writer);
+    buffer_release(&url);
     finish(writer);
 }
 

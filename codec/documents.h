@@ -20,7 +20,7 @@ void document_outcome(struct buffer *target, const char *severity, const char *i
                       const char *error_class, const char *text);
 
 struct manifest_file {
-    const char *type; /* "Patient", or "OperationOutcome" */
+    const char *type; /* "Patient", "Bundle" of deletions, or "OperationOutcome" */
     struct slice url;
     uint64_t count;
     uint64_t raw_bytes; /* identity bytes: `fileSize` */
@@ -36,6 +36,8 @@ struct manifest {
     struct slice request; /* the kick-off URL */
     const struct manifest_file *output;
     size_t output_count;
+    const struct manifest_file *deleted;
+    size_t deleted_count;
     const struct manifest_file *error;
     size_t error_count;
     uint64_t job_id;
@@ -43,8 +45,16 @@ struct manifest {
     const struct manifest_following *following;
     size_t following_count;
 };
-/* `deleted` is always empty; files of `error` have the same keys as those of `output`. */
+/* Files of `deleted` and `error` have the same keys as those of `output`. */
 void document_manifest(struct buffer *target, const struct manifest *manifest);
+
+struct deletion_item {
+    const char *type; /* "Patient" */
+    struct slice id;
+};
+/* A transaction Bundle that deletes each of them, as of an instant, which is the Bundle's meta.lastUpdated
+ * (in a transaction no entry has a place for it). There is at least one. */
+void document_deletions(struct buffer *target, int64_t us, const struct deletion_item *items, size_t count);
 
 struct capability {
     struct slice base_url; /* https://host, without a slash at its end */

@@ -115,13 +115,23 @@ static size_t lines_pick(const struct segment_table *table, int64_t since_us, in
     return picked;
 }
 
+/* Deflates lines into a piece that lives until the output is cleared. */
+static void lines_add(struct encoder *encoder, struct slice lines, uint64_t count)
+{
+    if (!encoder->deflater)
+        encoder->deflater = deflater_new(DEFLATE_LEVEL_FAST);
+    buffer_reset(&encoder->piece);
+    deflater_piece(encoder->deflater, lines, &encoder->piece);
+    piece_add(encoder, arena_copy(&encoder->scratch, buffer_slice(&encoder->piece)), (uint32_t)lines.size,
+              crc32_of(0, lines), crc32_operator(lines.size));
+    encoder->count += count;
+}
+
 static enum status segment_filter(struct encoder *encoder, const struct segment *segment, int64_t since_us,
                                   int64_t until_us, struct error *error)
 {
-    if (!encoder->inflater) {
+    if (!encoder->inflater)
         encoder->inflater = inflater_new();
-        encoder->deflater = deflater_new(DEFLATE_LEVEL_FAST);
-    }
     enum status status = segment_table_read(&encoder->table, segment, error);
     if (status != STATUS_OK)
         return status;
@@ -132,12 +142,7 @@ static enum status segment_filter(struct encoder *encoder, const struct segment 
     size_t picked = lines_pick(&encoder->table, since_us, until_us, &encoder->raw);
     if (picked == 0)
         return STATUS_OK;
-    struct slice raw = buffer_slice(&encoder->raw);
-    buffer_reset(&encoder->piece);
-    deflater_piece(encoder->deflater, raw, &encoder->piece);
-    piece_add(encoder, arena_copy(&encoder->scratch, buffer_slice(&encoder->piece)), (uint32_t)raw.size,
-              crc32_of(0, raw), crc32_operator(raw.size));
-    encoder->count += picked;
+    lines_add(encoder, buffer_slice(&encoder->raw), picked);
     return STATUS_OK;
 }
 
@@ -154,6 +159,13 @@ enum status encoder_segment(struct encoder *encoder, const struct segment *segme
     piece_add(encoder, segment->piece, segment->raw_bytes, segment->crc, segment->crc_operator);
     encoder->count += segment->count;
     return STATUS_OK;
+}
+
+void encoder_lines(struct encoder *encoder, struct slice lines, uint64_t count)
+{
+    CHECK(encoder->open && !encoder_output_is_full(encoder));
+    CHECK(lines.size && lines.size <= SEGMENT_RAW_MAX);
+    lines_add(encoder, lines, count);
 }
 
 void encoder_end(struct encoder *encoder)

@@ -52,6 +52,10 @@ void encoder_begin(struct encoder *encoder);
 NODISCARD enum status encoder_segment(struct encoder *encoder, const struct segment *segment,
                                       int64_t since_us, int64_t until_us, struct error *error);
 
+/* Puts whole lines, `count` of them, into the output as a piece of its own, deflated here. Of what stands in
+ * no segment. Same rule about encoder_output_is_full. */
+void encoder_lines(struct encoder *encoder, struct slice lines, uint64_t count);
+
 /* Ends the file; no segment may follow before encoder_begin. There is always room for the trailer. */
 void encoder_end(struct encoder *encoder);
 

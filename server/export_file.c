@@ -5,6 +5,7 @@
 #include "codec/base/mem.h"
 #include "codec/documents.h"
 #include "codec/instant.h"
+#include "server/export_deletions.h"
 #include "server/export_output.h"
 #include "server/job_files.h"
 #include "storage/resources.h"
@@ -28,6 +29,7 @@ struct export_file {
     uint64_t error_count;
     struct buffer next; /* the beneficiary to go on with */
     uint64_t walked_bytes;
+    struct deletion_lines *deletions; /* of a file of deletions; else NULL */
     bool begun;
 };
 
@@ -42,6 +44,8 @@ struct export_file *export_file_new(const char *dir, const struct job *job, size
     file->since_us = file->plan->set == JOB_SET_NEW ? INSTANT_MIN_US : job->since_us;
     file->data = (struct export_output)EXPORT_OUTPUT_INIT;
     file->index = (struct export_output)EXPORT_OUTPUT_INIT;
+    if (file->plan->set == JOB_SET_DELETED)
+        file->deletions = deletion_lines_new();
     buffer_append_slice(&file->next, file->plan->first);
     return file;
 }
@@ -55,6 +59,7 @@ void export_file_free(struct export_file *file)
     export_feed_unref(file->feed);
     export_output_release(&file->data);
     export_output_release(&file->index);
+    deletion_lines_free(file->deletions);
     buffer_release(&file->errors);
     buffer_release(&file->next);
     mem_free(file);
@@ -79,23 +84,33 @@ static void outcome_line(struct buffer *target, const char *severity, const char
     buffer_append_char(target, '\n');
 }
 
+/* "Patient resources" */
+static const char *what_it_holds(const struct export_file *file, char text[64])
+{
+    if (file->deletions)
+        return "deletions";
+    snprintf(text, 64, "%s resources", resource_type_name(file->plan->type));
+    return text;
+}
+
 /* `beneficiary` NULL: a row that should have named one. An id is the ACO's own, in the ACO's own file. */
 static void note_damage(struct export_file *file, const struct slice *beneficiary)
 {
     if (file->error_count++ >= EXPORT_FILE_ERRORS_MAX)
         return;
-    const char *type = resource_type_name(file->plan->type);
+    char held[64];
+    const char *what = what_it_holds(file, held);
     struct buffer text = BUFFER_INIT;
     if (beneficiary)
         buffer_appendf(&text,
-                       "Some %s resources of beneficiary %.*s cannot be read from storage and are missing "
+                       "Some %s of beneficiary %.*s cannot be read from storage and are missing "
                        "from this export.",
-                       type, SLICE_PRINT(*beneficiary));
+                       what, SLICE_PRINT(*beneficiary));
     else
         buffer_appendf(&text,
-                       "One beneficiary's entry cannot be read from storage; its %s resources are missing "
+                       "One beneficiary's entry cannot be read from storage; its %s are missing "
                        "from this export.",
-                       type);
+                       what);
     outcome_line(&file->errors, "error", "exception", "Internal Error", buffer_text(&text));
     buffer_release(&text);
 }
@@ -104,9 +119,9 @@ static void note_how_many_more(struct export_file *file)
 {
     if (file->error_count <= EXPORT_FILE_ERRORS_MAX)
         return;
-    char text[120];
-    snprintf(text, sizeof text, "%" PRIu64 " more parts of the %s resources cannot be read from storage.",
-             file->error_count - EXPORT_FILE_ERRORS_MAX, resource_type_name(file->plan->type));
+    char text[160], held[64];
+    snprintf(text, sizeof text, "%" PRIu64 " more parts of the %s cannot be read from storage.",
+             file->error_count - EXPORT_FILE_ERRORS_MAX, what_it_holds(file, held));
     outcome_line(&file->errors, "error", "exception", "Internal Error", text);
 }
 
@@ -181,9 +196,42 @@ static enum status write_beneficiary(struct export_file *file, struct segment_sc
     }
 }
 
-static bool belongs(const struct export_file *file, const struct exportable *exportable)
+/* Gives the encoder the lines that wait. */
+static enum status write_lines(struct export_file *file, struct error *error)
 {
-    return file->plan->set == JOB_SET_ALL || exportable->at_since == (file->plan->set == JOB_SET_EXISTING);
+    uint64_t count;
+    struct slice lines = deletion_lines_waiting(file->deletions, &count);
+    if (lines.size == 0)
+        return STATUS_OK;
+    encoder_lines(file->encoder, lines, count);
+    deletion_lines_clear(file->deletions);
+    return output_is_due(file->encoder) ? write_output(file, error) : STATUS_OK;
+}
+
+static enum status write_deletions(struct export_file *file, struct deletion_scan *deletions,
+                                   const struct exportable *exportable, struct error *error)
+{
+    deletion_scan_seek(deletions, exportable->beneficiary, file->since_us);
+    for (struct deletion deletion;;) {
+        uint64_t count;
+        enum status status = deletion_scan_next(deletions, &deletion, error);
+        if (status == STATUS_NOT_FOUND)
+            return STATUS_OK;
+        if (status == STATUS_CORRUPT) {
+            note_damage(file, &exportable->beneficiary);
+            continue;
+        }
+        if (status != STATUS_OK)
+            return status;
+        if (!job_has_type(file->job, deletion.type) || deletion.stamp_us > file->job->transaction_time_us)
+            continue;
+        file->walked_bytes += DELETION_PLANNED_BYTES;
+        deletion_lines_add(file->deletions, &deletion);
+        if (deletion_lines_waiting(file->deletions, &count).size >= DELETION_PIECE_BYTES)
+            status = write_lines(file, error);
+        if (status != STATUS_OK)
+            return status;
+    }
 }
 
 static bool has_nothing(struct export_file *file, struct engine_txn *txn, const struct exportable *exportable)
@@ -197,10 +245,29 @@ static bool has_nothing(struct export_file *file, struct engine_txn *txn, const 
            (status == STATUS_OK && summary.of[file->plan->type].newest_us <= file->since_us);
 }
 
-static enum status walk(struct export_file *file, struct engine_txn *txn,
-                        struct exportable_scan *beneficiaries, struct segment_scan *segments,
+/* What a slice reads by. */
+struct export_scans {
+    struct exportable_scan *beneficiaries;
+    struct segment_scan *segments;   /* or */
+    struct deletion_scan *deletions; /* of a file of deletions */
+};
+
+static enum status walk_beneficiary(struct export_file *file, struct engine_txn *txn,
+                                    const struct export_scans *scans, const struct exportable *exportable,
+                                    struct error *error)
+{
+    if (!job_set_takes(file->job, file->plan->set, exportable->at_since))
+        return STATUS_OK;
+    if (file->deletions)
+        return write_deletions(file, scans->deletions, exportable, error);
+    return has_nothing(file, txn, exportable) ? STATUS_OK
+                                              : write_beneficiary(file, scans->segments, exportable, error);
+}
+
+static enum status walk(struct export_file *file, struct engine_txn *txn, const struct export_scans *scans,
                         int64_t deadline_us, bool *ret_done, struct error *error)
 {
+    struct exportable_scan *beneficiaries = scans->beneficiaries;
     exportable_scan_seek(beneficiaries, buffer_slice(&file->next));
     for (bool first = true;; first = false) {
         struct exportable exportable;
@@ -220,8 +287,8 @@ static enum status walk(struct export_file *file, struct engine_txn *txn,
             buffer_append_slice(&file->next, exportable.beneficiary);
             return STATUS_OK;
         }
-        if (status == STATUS_OK && belongs(file, &exportable) && !has_nothing(file, txn, &exportable))
-            status = write_beneficiary(file, segments, &exportable, error);
+        if (status == STATUS_OK)
+            status = walk_beneficiary(file, txn, scans, &exportable, error);
         if (status != STATUS_OK)
             return status;
     }
@@ -232,8 +299,7 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
 {
     bool done = false;
     struct engine_txn *txn = NULL;
-    struct exportable_scan *beneficiaries = NULL;
-    struct segment_scan *segments = NULL;
+    struct export_scans scans = {.beneficiaries = NULL};
     enum status status = engine_begin_read(engine, &txn, error);
     if (status != STATUS_OK)
         return status; /* nothing was done: may be tried again */
@@ -241,15 +307,22 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
         status = begin(file, error);
     if (status == STATUS_OK)
         status = exportable_scan_open(txn, file->job->aco, file->job->sequence, file->job->since_us,
-                                      &beneficiaries, error);
+                                      &scans.beneficiaries, error);
     if (status == STATUS_OK)
-        status = segment_scan_open(txn, file->plan->type, file->job->sequence, &segments, error);
+        status = file->deletions
+                     ? deletion_scan_open(txn, file->job->sequence, &scans.deletions, error)
+                     : segment_scan_open(txn, file->plan->type, file->job->sequence, &scans.segments, error);
     if (status == STATUS_OK)
-        status = walk(file, txn, beneficiaries, segments, deadline_us, &done, error);
+        status = walk(file, txn, &scans, deadline_us, &done, error);
+    if (status == STATUS_OK && done && file->deletions) {
+        deletion_lines_end(file->deletions);
+        status = write_lines(file, error);
+    }
     if (status == STATUS_OK)
         status = write_output(file, error);
-    segment_scan_close(segments);
-    exportable_scan_close(beneficiaries);
+    segment_scan_close(scans.segments);
+    deletion_scan_close(scans.deletions);
+    exportable_scan_close(scans.beneficiaries);
     engine_end(txn);
     if (status == STATUS_OK && (done || encoder_index(file->encoder).size >= EXPORT_INDEX_BYTES))
         status = write_index(file, error);

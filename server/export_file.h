@@ -1,5 +1,6 @@
 /*
- * One file of an export, while it is written: segments spliced into <uuid>.part, the index of its pieces
+ * One file of an export, while it is written: segments spliced (or lines of deletions) into <uuid>.part, the
+ * index of its pieces
  * into <uuid>.index.part, what could not be read into <uuid>.errors.part; at the end all are fsynced and get
  * their names. Written in slices, each within one short read transaction.
  *

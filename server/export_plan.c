@@ -4,6 +4,7 @@
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
 #include "codec/instant.h"
+#include "server/export_deletions.h"
 #include "storage/resources.h"
 
 /* Files of one type and set, by ascending beneficiary. */
@@ -18,7 +19,7 @@ struct plan_slot {
 struct export_plan {
     const struct job *job;
     uint64_t file_bytes_max;
-    struct plan_slot slots[2 * RESOURCE_TYPE_COUNT]; /* in the order of the files */
+    struct plan_slot slots[2 * RESOURCE_TYPE_COUNT + 1]; /* in the order of the files */
     size_t slot_count;
     size_t file_count;  /* of all slots */
     struct buffer next; /* the beneficiary to go on with */
@@ -47,6 +48,9 @@ struct export_plan *export_plan_new(const struct job *job, uint64_t file_bytes_m
             slot_add(plan, job->types[i], JOB_SET_ALL, job->since_us);
         }
     }
+    /* Who asks for everything replaces what he has. */
+    if (job->since_us != INSTANT_MIN_US)
+        slot_add(plan, (enum resource_type)0, JOB_SET_DELETED, job->since_us);
     return plan;
 }
 
@@ -104,6 +108,7 @@ struct plan_walk {
     struct engine_txn *txn;
     struct exportable_scan *beneficiaries;
     struct segment_scan *segments[RESOURCE_TYPE_COUNT]; /* opened when first needed */
+    struct deletion_scan *deletions;                    /* likewise */
 };
 
 /* Raw bytes of the segments that a bounded file takes from a beneficiary. */
@@ -130,12 +135,43 @@ static enum status bounded_bytes(struct plan_walk *walk, const struct plan_slot 
     }
 }
 
+static enum status plan_deletions(struct plan_walk *walk, struct plan_slot *slot,
+                                  const struct exportable *exportable, struct error *error)
+{
+    const struct job *job = walk->plan->job;
+    enum status status = STATUS_OK;
+    if (!walk->deletions)
+        status = deletion_scan_open(walk->txn, job->sequence, &walk->deletions, error);
+    if (status != STATUS_OK)
+        return status;
+    deletion_scan_seek(walk->deletions, exportable->beneficiary, slot->since_us);
+    uint64_t bytes = 0;
+    for (struct deletion deletion;;) {
+        status = deletion_scan_next(walk->deletions, &deletion, error);
+        if (status == STATUS_NOT_FOUND)
+            break;
+        if (status != STATUS_OK && status != STATUS_CORRUPT)
+            return status;
+        if (status == STATUS_CORRUPT || job_has_type(job, deletion.type))
+            bytes += DELETION_PLANNED_BYTES;
+    }
+    if (bytes)
+        slot_put(walk->plan, slot, exportable->beneficiary, bytes);
+    return STATUS_OK;
+}
+
 static enum status plan_beneficiary(struct plan_walk *walk, const struct exportable *exportable,
                                     struct error *error)
 {
     struct export_plan *plan = walk->plan;
+    struct plan_slot *last = plan->slot_count ? &plan->slots[plan->slot_count - 1] : NULL;
     struct summary summary;
-    enum status status = summary_get(walk->txn, exportable->home, exportable->beneficiary, &summary, error);
+    enum status status = STATUS_OK;
+    if (last && last->set == JOB_SET_DELETED && job_set_takes(plan->job, last->set, exportable->at_since))
+        status = plan_deletions(walk, last, exportable, error);
+    if (status != STATUS_OK)
+        return status;
+    status = summary_get(walk->txn, exportable->home, exportable->beneficiary, &summary, error);
     if (status == STATUS_NOT_FOUND)
         return STATUS_OK;
     bool has_summary = status == STATUS_OK;
@@ -147,7 +183,7 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
         return status;
     for (size_t i = 0; i < plan->slot_count; i++) {
         struct plan_slot *slot = &plan->slots[i];
-        if (slot->set != JOB_SET_ALL && exportable->at_since != (slot->set == JOB_SET_EXISTING))
+        if (slot->set == JOB_SET_DELETED || !job_set_takes(plan->job, slot->set, exportable->at_since))
             continue;
         /* newest_us never falls: what it excludes now is excluded at the job's sequence, too. */
         if (has_summary && summary.of[slot->type].newest_us <= slot->since_us)
@@ -226,6 +262,7 @@ enum status export_plan_step(struct export_plan *plan, struct engine *engine, in
         status = plan_walk(&walk, deadline_us, error);
     for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
         segment_scan_close(walk.segments[i]);
+    deletion_scan_close(walk.deletions);
     exportable_scan_close(walk.beneficiaries);
     engine_end(walk.txn);
     if (status != STATUS_OK)

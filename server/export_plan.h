@@ -4,8 +4,8 @@
  * written, so that an interrupted job goes on to the same bytes.
  *
  * A file is cut between beneficiaries once its planned bytes exceed a bound. Order: the types as the request
- * names them, per type existing before new beneficiaries, then by beneficiary. There is no file where
- * nothing can be.
+ * names them, per type existing before new beneficiaries, then by beneficiary; deletions last, if the job has
+ * a `since`. There is no file where nothing can be.
  *
  * Planned bytes are raw: of everything that stands for an unbounded file (from the summaries), of the
  * segments after `since` for a bounded one.

@@ -159,8 +159,9 @@ static enum status plan_append(struct buffer *plan, size_t index, const struct j
                                struct error *error)
 {
     char uuid[UUID_BYTES] = {0};
-    unsigned type = file->set == JOB_SET_ERROR ? 0 : (unsigned)file->type;
-    if (!uuid_pack(file->uuid, uuid) || type >= RESOURCE_TYPE_COUNT || (unsigned)file->set > JOB_SET_ERROR ||
+    bool has_type = file->set != JOB_SET_ERROR && file->set != JOB_SET_DELETED;
+    unsigned type = has_type ? (unsigned)file->type : 0;
+    if (!uuid_pack(file->uuid, uuid) || type >= RESOURCE_TYPE_COUNT || (unsigned)file->set >= JOB_SET_COUNT ||
         file->first.size > RESOURCE_ID_MAX || file->end.size > RESOURCE_ID_MAX)
         return error_set(error, STATUS_INVALID, "file %zu of the plan is malformed", index);
     buffer_append(plan, uuid, sizeof uuid);
@@ -184,7 +185,7 @@ static bool plan_take(struct reader *reader, struct job_file *ret_file)
     file.first = reader_take(reader, reader_u8(reader));
     file.end = reader_take(reader, reader_u8(reader));
     file.planned_bytes = reader_u64(reader);
-    if (reader->failed || type >= RESOURCE_TYPE_COUNT || set > JOB_SET_ERROR)
+    if (reader->failed || type >= RESOURCE_TYPE_COUNT || set >= JOB_SET_COUNT)
         return false;
     uuid_unpack(uuid.data, file.uuid);
     *ret_file = file;

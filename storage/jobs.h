@@ -44,12 +44,14 @@ enum job_set {                   /* whose resources a file holds */
                JOB_SET_ALL,      /* every beneficiary, same lower bound */
                JOB_SET_EXISTING, /* Group with _since: those exportable at that time, bounded */
                JOB_SET_NEW,      /* Group with _since: the others, in full */
-               JOB_SET_ERROR     /* OperationOutcomes; listed in the manifest's error */
+               JOB_SET_ERROR,    /* OperationOutcomes; listed in the manifest's error */
+               JOB_SET_DELETED, /* with _since: the deletions, as Bundles; listed in the manifest's deleted */
+               JOB_SET_COUNT
 };
 
 struct job_file {
     char uuid[37];
-    enum resource_type type; /* of JOB_SET_ERROR: unused */
+    enum resource_type type; /* of JOB_SET_ERROR and JOB_SET_DELETED: unused */
     enum job_set set;
     bool done;
     struct slice first;     /* beneficiaries >= first ... */
@@ -82,6 +84,31 @@ struct job {
     size_t file_count;
     struct slice warnings; /* parameters ignored under handling=lenient, one a line */
 };
+
+static inline bool job_has_type(const struct job *job, enum resource_type type)
+{
+    for (size_t i = 0; i < job->type_count; i++) {
+        if (job->types[i] == type)
+            return true;
+    }
+    return false;
+}
+
+/* Whether a file of that set holds something of a beneficiary; `at_since`: it was exportable at the job's
+ * _since. Deletions are told of those whose resources the client may have. */
+static inline bool job_set_takes(const struct job *job, enum job_set set, bool at_since)
+{
+    switch (set) {
+    case JOB_SET_EXISTING:
+        return at_since;
+    case JOB_SET_NEW:
+        return !at_since;
+    case JOB_SET_DELETED:
+        return at_since || !job->separates_new;
+    default:
+        return true;
+    }
+}
 
 /* Fills ret_job; slices and files live in `arena`. STATUS_NOT_FOUND. */
 struct arena;

@@ -17,17 +17,24 @@ static void fail_file_unknown(struct exchange *exchange)
     exchange_fail(exchange, 404, "not-found", PROBLEM_NOT_FOUND, "There is no such file.");
 }
 
-/* "<uuid>.ndjson" or "<uuid>-error.ndjson" among the job's files that are finished and not empty, or not
- * finished yet. */
+/* What stands in the name behind the UUID. */
+static const char *name_ending(const struct job_file *file)
+{
+    return file->set == JOB_SET_ERROR     ? "-error.ndjson"
+           : file->set == JOB_SET_DELETED ? "-deleted.ndjson"
+                                          : ".ndjson";
+}
+
+/* The file of that name among the job's that are finished and not empty, or not finished yet. */
 static const struct job_file *find_file(const struct job *job, struct slice name)
 {
-    bool is_error = slice_equal_text(slice_skip(name, UUID_SIZE), "-error.ndjson");
-    if (!is_error && !slice_equal_text(slice_skip(name, UUID_SIZE), ".ndjson"))
+    struct slice ending = slice_skip(name, UUID_SIZE);
+    if (ending.size == 0)
         return NULL;
     name.size = UUID_SIZE;
     for (size_t i = 0; i < job->file_count; i++) {
         const struct job_file *file = &job->files[i];
-        if ((!file->done || file->count) && (file->set == JOB_SET_ERROR) == is_error &&
+        if ((!file->done || file->count) && slice_equal_text(ending, name_ending(file)) &&
             slice_equal_text(name, file->uuid))
             return file;
     }

@@ -50,10 +50,19 @@ static struct slice file_url(struct exchange *exchange, uint64_t job_id, const s
     struct slice base = exchange_base_url(exchange);
     struct buffer url = BUFFER_INIT;
     buffer_appendf(&url, "%.*s/data/%" PRIu64 "/%s%s.ndjson", SLICE_PRINT(base), job_id, file->uuid,
-                   file->set == JOB_SET_ERROR ? "-error" : "");
+                   file->set == JOB_SET_ERROR     ? "-error"
+                   : file->set == JOB_SET_DELETED ? "-deleted"
+                                                  : "");
     struct slice kept = arena_copy(&exchange->arena, buffer_slice(&url));
     buffer_release(&url);
     return kept;
+}
+
+static const char *file_type(const struct job_file *file)
+{
+    return file->set == JOB_SET_ERROR     ? "OperationOutcome"
+           : file->set == JOB_SET_DELETED ? "Bundle"
+                                          : resource_type_name(file->type);
 }
 
 /* `progress`: of an active job, for the files that are not complete. */
@@ -61,12 +70,14 @@ static void put_manifest(struct exchange *exchange, const struct job *job,
                          const struct job_progress *progress)
 {
     struct manifest_file *files = arena_alloc(&exchange->arena, job->file_count * sizeof *files + 1);
+    struct manifest_file *deleted = arena_alloc(&exchange->arena, job->file_count * sizeof *deleted + 1);
     struct manifest_file error_file;
     struct manifest_following *following = NULL;
     struct manifest manifest = {
         .transaction_time_us = job->transaction_time_us,
         .request = job->request,
         .output = files,
+        .deleted = deleted,
         .error = &error_file,
         .job_id = job->id,
         .is_partial = progress != NULL,
@@ -74,15 +85,16 @@ static void put_manifest(struct exchange *exchange, const struct job *job,
     for (size_t i = 0; i < job->file_count; i++) {
         const struct job_file *file = &job->files[i];
         struct manifest_file entry = {
-            .type = "OperationOutcome", .count = file->count, .raw_bytes = file->raw_bytes};
+            .type = file_type(file), .count = file->count, .raw_bytes = file->raw_bytes};
         if (!file->done || file->count == 0)
             continue;
         entry.url = file_url(exchange, job->id, file);
         if (file->set == JOB_SET_ERROR) {
             error_file = entry;
             manifest.error_count = 1;
+        } else if (file->set == JOB_SET_DELETED) {
+            deleted[manifest.deleted_count++] = entry;
         } else {
-            entry.type = resource_type_name(file->type);
             files[manifest.output_count++] = entry;
         }
     }
@@ -94,7 +106,7 @@ static void put_manifest(struct exchange *exchange, const struct job *job,
             progress->followed[i] < job->file_count ? &job->files[progress->followed[i]] : NULL;
         if (file && !file->done) /* it may have been completed since */
             following[manifest.following_count++] = (struct manifest_following){
-                .type = resource_type_name(file->type), .url = file_url(exchange, job->id, file)};
+                .type = file_type(file), .url = file_url(exchange, job->id, file)};
     }
     buffer_reset(&exchange->reply.body);
     document_manifest(&exchange->reply.body, &manifest);

@@ -152,6 +152,39 @@ void export_fixture_load(struct export_fixture *fixture, const struct export_loa
     arena_release(&arena);
 }
 
+void export_fixture_delete(struct export_fixture *fixture, const char *beneficiary, enum resource_type type,
+                           unsigned first, unsigned count, const char *deleted_at)
+{
+    struct arena arena = ARENA_INIT;
+    struct error error = {0};
+    struct packer *packer = packer_new(fixture->store.store);
+    struct import_item **items = arena_alloc(&arena, count * sizeof(struct import_item *));
+    struct pack_result result;
+    struct delta_batch batch;
+    int64_t deleted_us;
+    expect_ok(instant_parse(slice_from_text(deleted_at), &deleted_us, &error), &error);
+    for (unsigned i = 0; i < count; i++) {
+        char id[100];
+        snprintf(id, sizeof id, "%s-%06u", beneficiary, first + i);
+        items[i] = arena_alloc(&arena, sizeof *items[i]);
+        *items[i] = (struct import_item){.beneficiary = slice_from_text(beneficiary),
+                                         .id = arena_copy(&arena, slice_from_text(id)),
+                                         .type = (uint8_t)type,
+                                         .source_us = deleted_us,
+                                         .has_last_updated = true,
+                                         .is_deletion = true};
+    }
+    expect_ok(packer_pack(packer, items, count, 0, refuse_nothing, NULL, &result, &error), &error);
+    assert_int_equal(result.counts.deleted, count);
+    delta_batch_init(&batch);
+    delta_batch_add(&batch, &result.delta);
+    expect_ok(writer_call(fixture->store.writer, &batch.request, &error), &error);
+    assert_int_equal(batch.ret_stale.size, 0);
+    delta_batch_release(&batch);
+    packer_free(packer);
+    arena_release(&arena);
+}
+
 /* ---- jobs ---- */
 
 uint64_t export_fixture_request(struct export_fixture *fixture, const struct export_request *request)

@@ -39,6 +39,10 @@ struct export_load {
 };
 void export_fixture_load(struct export_fixture *fixture, const struct export_load *load);
 
+/* Deletes those numbers of a beneficiary, at that source time, in one load; they must stand there. */
+void export_fixture_delete(struct export_fixture *fixture, const char *beneficiary, enum resource_type type,
+                           unsigned first, unsigned count, const char *deleted_at);
+
 /* As a kick-off does it; exports is woken if it runs. `types` NULL: all. */
 struct export_request {
     uint32_t aco;

@@ -177,14 +177,19 @@ def check_value(owner, member, kind, value, path, found):
 def check_bundle(bundle, path, found):
     if "total" in bundle and bundle["type"] not in ("searchset", "history"):
         found.append(f"{path}: bdl-1")
-    urls = [entry.get("fullUrl") for entry in bundle.get("entry", [])]
+    urls = [entry["fullUrl"] for entry in bundle.get("entry", []) if "fullUrl" in entry]
     if len(urls) != len(set(urls)):
         found.append(f"{path}: bdl-7: fullUrl comes twice")
     for entry in bundle.get("entry", []):
         if "search" in entry and bundle["type"] != "searchset":
             found.append(f"{path}: bdl-2")
+        if ("request" in entry) != (bundle["type"] in ("batch", "transaction", "history")):
+            found.append(f"{path}: bdl-3")
+        if "response" in entry and bundle["type"] not in ("batch-response", "transaction-response"):
+            found.append(f"{path}: bdl-4")
         if "resource" not in entry:
-            found.append(f"{path}: bdl-5")
+            if "request" not in entry:
+                found.append(f"{path}: bdl-5")
         elif entry.get("fullUrl", "").rsplit("/", 1)[-1] != entry["resource"].get("id"):
             found.append(f"{path}: fullUrl {entry.get('fullUrl')} disagrees with the id {entry['resource'].get('id')}")
 

@@ -110,7 +110,8 @@ static const char *job_set_name(enum job_set set)
     static const char *const names[] = {[JOB_SET_ALL] = "all",
                                         [JOB_SET_EXISTING] = "existing",
                                         [JOB_SET_NEW] = "new",
-                                        [JOB_SET_ERROR] = "error"};
+                                        [JOB_SET_ERROR] = "error",
+                                        [JOB_SET_DELETED] = "deleted"};
     return names[set];
 }
 
@@ -169,7 +170,9 @@ static enum status fill_job(struct listing *listing, struct error *error)
         listing_row_begin(listing);
         listing_text(listing, "file", file->uuid);
         listing_text(listing, "type",
-                     file->set == JOB_SET_ERROR ? "OperationOutcome" : resource_type_name(file->type));
+                     file->set == JOB_SET_ERROR     ? "OperationOutcome"
+                     : file->set == JOB_SET_DELETED ? "Bundle"
+                                                    : resource_type_name(file->type));
         listing_text(listing, "set", job_set_name(file->set));
         listing_text(listing, "state", file->done ? "complete" : "waiting");
         listing_number(listing, "resources", file->count);

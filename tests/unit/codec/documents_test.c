@@ -83,6 +83,8 @@ static void manifest_has_the_keys_of_the_contract_in_their_order(void **unused)
         {"ExplanationOfBenefit", SLICE_LITERAL("https://host/data/42/a.ndjson"), 100, 123456},
         {"Patient", SLICE_LITERAL("https://host/data/42/b.ndjson"), 1, UINT64_C(5000000000)},
     };
+    struct manifest_file deleted[] = {
+        {"Bundle", SLICE_LITERAL("https://host/data/42/d-deleted.ndjson"), 3, 300}};
     struct manifest_file error[] = {
         {"OperationOutcome", SLICE_LITERAL("https://host/data/42/c-error.ndjson"), 2, 700}};
     struct manifest manifest = {
@@ -100,6 +102,8 @@ static void manifest_has_the_keys_of_the_contract_in_their_order(void **unused)
     manifest.request = SLICE_LITERAL("https://host/api/v1/Patient/$export");
     manifest.output = output;
     manifest.output_count = 2;
+    manifest.deleted = deleted;
+    manifest.deleted_count = 1;
     manifest.error = error;
     manifest.error_count = 1;
     document_manifest(&document, &manifest);
@@ -110,9 +114,27 @@ static void manifest_has_the_keys_of_the_contract_in_their_order(void **unused)
         "{\"type\":\"ExplanationOfBenefit\",\"url\":\"https://host/data/42/a.ndjson\",\"count\":100,"
         "\"fileSize\":123456},"
         "{\"type\":\"Patient\",\"url\":\"https://host/data/42/b.ndjson\",\"count\":1,"
-        "\"fileSize\":5000000000}],\"deleted\":[],\"error\":["
+        "\"fileSize\":5000000000}],\"deleted\":["
+        "{\"type\":\"Bundle\",\"url\":\"https://host/data/42/d-deleted.ndjson\",\"count\":3,"
+        "\"fileSize\":300}],\"error\":["
         "{\"type\":\"OperationOutcome\",\"url\":\"https://host/data/42/c-error.ndjson\",\"count\":2,"
         "\"fileSize\":700}],\"JobID\":42}");
+    buffer_release(&document);
+}
+
+static void deletions_are_a_transaction_of_their_instant(void **unused)
+{
+    (void)unused;
+    struct buffer document = BUFFER_INIT;
+    const struct deletion_item items[] = {{"Patient", SLICE_LITERAL("-10000010254618")},
+                                          {"ExplanationOfBenefit", SLICE_LITERAL("carrier-1")}};
+    document_deletions(&document, INT64_C(1575924241705398), items, 2);
+    document_must_be(
+        &document,
+        "{\"resourceType\":\"Bundle\",\"meta\":{\"lastUpdated\":\"2019-12-09T20:44:01.705398+00:00\"},"
+        "\"type\":\"transaction\",\"entry\":["
+        "{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/-10000010254618\"}},"
+        "{\"request\":{\"method\":\"DELETE\",\"url\":\"ExplanationOfBenefit/carrier-1\"}}]}");
     buffer_release(&document);
 }
 
@@ -262,6 +284,7 @@ int main(void)
         cmocka_unit_test(outcome_without_text_is_bare),
         cmocka_unit_test(text_that_is_no_utf8_is_mended),
         cmocka_unit_test(manifest_has_the_keys_of_the_contract_in_their_order),
+        cmocka_unit_test(deletions_are_a_transaction_of_their_instant),
         cmocka_unit_test(partial_manifest_names_the_files_in_progress_under_its_extension),
         cmocka_unit_test(capability_statement_is_the_guides_sample_and_the_operations_of_bulk_data),
         cmocka_unit_test(job_bundle_holds_a_task_for_each_job),

@@ -336,6 +336,36 @@ static void filtered_pieces_fill_the_output_early(void **unused)
     buffer_release(&line);
 }
 
+static void lines_of_no_segment_are_pieces_like_others(void **unused)
+{
+    (void)unused;
+    uint64_t state = seed;
+    struct store store = {.arena = ARENA_INIT};
+    struct buffer raw = BUFFER_INIT;
+    struct file file = {0};
+    struct encoder *encoder = encoder_new();
+    store_add(&store, &state, 5, 1000);
+    encoder_begin(encoder);
+    encoder_lines(encoder, SLICE_LITERAL("{\"a\":1}\n{\"b\":2}\n"), 2);
+    file_take(&file, encoder);
+    assert_int_equal(encoder_segment(encoder, &store.segments[0], INSTANT_MIN_US, INSTANT_MAX_US, NULL),
+                     STATUS_OK);
+    encoder_lines(encoder, SLICE_LITERAL("{}\n"), 1);
+    encoder_end(encoder);
+    file_take(&file, encoder);
+    buffer_append_text(&raw, "{\"a\":1}\n{\"b\":2}\n");
+    store_expect(&store, INT64_MIN, INT64_MAX, &raw);
+    buffer_append_text(&raw, "{}\n");
+    file_must_hold(&file, buffer_slice(&raw));
+    index_must_lead_through(&file, buffer_slice(&raw));
+    assert_int_equal(encoder_count(encoder), 5 + 3);
+    assert_int_equal(encoder_raw_bytes(encoder), raw.size);
+    buffer_release(&raw);
+    file_release(&file);
+    encoder_free(encoder);
+    arena_release(&store.arena);
+}
+
 static void index_entry_is_24_little_endian_bytes(void **unused)
 {
     (void)unused;
@@ -382,6 +412,7 @@ int main(void)
         cmocka_unit_test(damaged_segment_changes_nothing),
         cmocka_unit_test(output_is_full_at_its_bound_and_still_has_room_for_the_end),
         cmocka_unit_test(filtered_pieces_fill_the_output_early),
+        cmocka_unit_test(lines_of_no_segment_are_pieces_like_others),
         cmocka_unit_test(index_entry_is_24_little_endian_bytes),
         cmocka_unit_test(gzip_accepts_the_file),
     };

@@ -210,6 +210,74 @@ static void existing_come_before_new_for_each_type(void **state)
     export_fixture_close(&fixture);
 }
 
+static void deletions_come_last_and_are_cut_between_beneficiaries(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    unsigned steps;
+    size_t count;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    uint32_t other = store_fixture_add_aco(&fixture.store, "A9995");
+    for (unsigned i = 0; i < 6; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "b%u", i);
+        load(&fixture, i == 5 ? other : aco, name, EOB, 0, 4, "2021-01-01T00:00:00Z");
+    }
+    struct job first = make_job(&fixture, aco, 0, false);
+    for (unsigned i = 0; i < 6; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "b%u", i);
+        if (i != 2)
+            export_fixture_delete(&fixture, name, EOB, 0, 3, "2021-02-01T00:00:00Z");
+    }
+    /* Everything, or a view before them: no deletions. */
+    struct export_plan *plan = make_plan(&fixture, &first, 1 << 20, false, &steps);
+    const struct job_file *files = export_plan_files(plan, &count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(files[i].set, JOB_SET_ALL);
+    export_plan_free(plan);
+    struct job none = first;
+    none.since_us = first.transaction_time_us - US_PER_SECOND;
+    plan = make_plan(&fixture, &none, 1 << 20, false, &steps);
+    export_plan_files(plan, &count);
+    assert_int_equal(count, 0);
+    export_plan_free(plan);
+    uint64_t id =
+        export_fixture_request(&fixture, &(struct export_request){.aco = aco,
+                                                                  .endpoint = "Group/all",
+                                                                  .since_us = first.transaction_time_us,
+                                                                  .separates_new = true});
+    struct job job = export_fixture_job(&fixture, id);
+    size_t counts[2];
+    for (int in_slices = 0; in_slices < 2; in_slices++) {
+        plan = make_plan(&fixture, &job, 500, in_slices != 0, &steps);
+        files = export_plan_files(plan, &counts[in_slices]);
+        size_t deleted = 0;
+        for (size_t i = 0; i < counts[in_slices]; i++) {
+            bool is_deleted = files[i].set == JOB_SET_DELETED;
+            assert_true(is_deleted || deleted == 0);
+            deleted += is_deleted;
+        }
+        /* b0, b1, b3 and b4 with 3 each, cut at 500: 300 a file, since a second would be more. */
+        assert_int_equal(deleted, 4);
+        const struct job_file *last = &files[counts[in_slices] - 1];
+        assert_true(slice_equal_text(last->first, "b4"));
+        assert_int_equal(last->end.size, 0);
+        assert_int_equal(last->planned_bytes, 300);
+        export_plan_free(plan);
+    }
+    assert_int_equal(counts[0], counts[1]);
+    struct job patients = job;
+    patients.types[0] = PATIENT;
+    patients.type_count = 1;
+    plan = make_plan(&fixture, &patients, 500, false, &steps);
+    export_plan_files(plan, &count);
+    assert_int_equal(count, 0);
+    export_plan_free(plan);
+    export_fixture_close(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +286,7 @@ int main(void)
         cmocka_unit_test(beneficiary_larger_than_a_file_gets_one_of_its_own),
         cmocka_unit_test(bounded_files_plan_only_what_is_later),
         cmocka_unit_test(existing_come_before_new_for_each_type),
+        cmocka_unit_test(deletions_come_last_and_are_cut_between_beneficiaries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

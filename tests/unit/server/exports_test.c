@@ -654,6 +654,149 @@ static void damaged_segment_costs_only_itself(void **state)
     export_fixture_close(&fixture);
 }
 
+/* ---- deletions ---- */
+
+static size_t count_texts(const struct buffer *lines, const char *text)
+{
+    size_t count = 0, size = strlen(text);
+    for (const char *at = lines->data, *end = at + lines->size;
+         (at = memmem(at, (size_t)(end - at), text, size)); at += size)
+        count++;
+    return count;
+}
+
+#define DELETED_SINCE_US INT64_C(1609459200000000) /* 2021-01-01T00:00:00Z: what is deleted later is told */
+
+/* Of three beneficiaries 120 claims each, of which all but the first are deleted at two instants. */
+static void load_and_delete(struct export_fixture *fixture, uint32_t aco)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        char beneficiary[40];
+        snprintf(beneficiary, sizeof beneficiary, "b%u", i);
+        struct export_load load = {.aco = aco,
+                                   .aco_id = "A9994",
+                                   .beneficiary = beneficiary,
+                                   .type = EOB,
+                                   .count = 120,
+                                   .last_updated = "2020-06-01T00:00:00Z"};
+        export_fixture_load(fixture, &load);
+        export_fixture_delete(fixture, beneficiary, EOB, 1, 117, "2021-02-01T00:00:00Z");
+        export_fixture_delete(fixture, beneficiary, EOB, 118, 2, "2021-03-01T00:00:00Z");
+    }
+}
+
+static const struct job_file *deleted_file(const struct job *job)
+{
+    const struct job_file *file = &job->files[job->file_count - 1];
+    assert_int_equal(file->set, JOB_SET_DELETED);
+    return file;
+}
+
+static void deletions_are_told_the_same_in_any_slices(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer texts[2] = {BUFFER_INIT, BUFFER_INIT};
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_and_delete(&fixture, aco);
+    for (int round = 0; round < 2; round++) {
+        fixture.options.slice_us = round ? 1 : US_PER_SECOND;
+        export_fixture_start(&fixture);
+        uint64_t id = export_fixture_request(
+            &fixture, &(struct export_request){.aco = aco, .since_us = DELETED_SINCE_US});
+        struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+        const struct job_file *file = deleted_file(&job);
+        export_fixture_read(&fixture, id, file, &texts[round]);
+        /* For each beneficiary 117 at the first instant, 2 at the second: two Bundles and one. */
+        assert_int_equal(file->count, 3 * 3);
+        assert_int_equal(count_lines(&texts[round]), 3 * 3);
+        assert_int_equal(count_texts(&texts[round], "\"method\":\"DELETE\""), 3 * 119);
+        assert_int_equal(count_texts(&texts[round], "2021-03-01T00:00:00"), 3);
+        assert_true(contains(&texts[round], "\"url\":\"ExplanationOfBenefit/b2-000119\""));
+        assert_false(contains(&texts[round], "b2-000000"));
+        export_fixture_stop(&fixture);
+    }
+    assert_same(&texts[0], &texts[1]);
+    buffer_release(&texts[0]);
+    buffer_release(&texts[1]);
+    export_fixture_close(&fixture);
+}
+
+static void an_active_job_tells_of_what_came_back_since(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_and_delete(&fixture, aco);
+    uint64_t id =
+        export_fixture_request(&fixture, &(struct export_request){.aco = aco, .since_us = DELETED_SINCE_US});
+    struct export_load load = {.aco = aco,
+                               .aco_id = "A9994",
+                               .beneficiary = "b1",
+                               .type = EOB,
+                               .first = 5,
+                               .count = 1,
+                               .last_updated = "2021-04-01T00:00:00Z"};
+    export_fixture_load(&fixture, &load);
+    export_fixture_start(&fixture);
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    export_fixture_read(&fixture, id, deleted_file(&job), &lines);
+    assert_true(contains(&lines, "\"ExplanationOfBenefit/b1-000005\""));
+    await_token(&fixture, aco, "Patient");
+    /* The next one has it, and tells of no deletion. */
+    id = export_fixture_request(&fixture, &(struct export_request){.aco = aco, .since_us = DELETED_SINCE_US});
+    job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    buffer_reset(&lines);
+    export_fixture_read(&fixture, id, deleted_file(&job), &lines);
+    assert_false(contains(&lines, "b1-000005"));
+    assert_int_equal(count_texts(&lines, "\"method\":\"DELETE\""), 3 * 119 - 1);
+    buffer_reset(&lines);
+    read_type(&fixture, &job, EOB, JOB_SET_ALL, &lines);
+    assert_int_equal(count_lines(&lines), 1);
+    assert_true(contains(&lines, "b1-000005"));
+    buffer_release(&lines);
+    export_fixture_close(&fixture);
+}
+
+static void damaged_deletion_costs_only_itself(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer lines = BUFFER_INIT, copy = BUFFER_INIT;
+    struct engine_cursor *cursor;
+    struct slice key, value;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_and_delete(&fixture, aco);
+    struct engine_txn *txn = store_fixture_read(&fixture.store);
+    assert_int_equal(engine_cursor_open(txn, TABLE_DELETED, &cursor, NULL), STATUS_OK);
+    while (engine_next(cursor, &key, &value, NULL) == STATUS_OK) {
+        if (memmem(key.data, key.size, "b1-000007", 9))
+            buffer_append_slice(&copy, key);
+    }
+    engine_cursor_close(cursor);
+    engine_end(txn);
+    store_fixture_put(&fixture.store, TABLE_DELETED, buffer_slice(&copy), SLICE_LITERAL("no row"));
+    export_fixture_start(&fixture);
+    uint64_t id =
+        export_fixture_request(&fixture, &(struct export_request){.aco = aco, .since_us = DELETED_SINCE_US});
+    struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    assert_int_equal(job.file_count, 2);
+    assert_int_equal(job.files[0].set, JOB_SET_DELETED);
+    export_fixture_read(&fixture, id, &job.files[0], &lines);
+    assert_int_equal(count_texts(&lines, "\"method\":\"DELETE\""), 3 * 119 - 1);
+    assert_false(contains(&lines, "b1-000007"));
+    buffer_reset(&lines);
+    export_fixture_read(&fixture, id, &job.files[1], &lines);
+    assert_true(contains(&lines, "Some deletions of beneficiary b1 cannot be read from storage"));
+    buffer_release(&lines);
+    buffer_release(&copy);
+    export_fixture_close(&fixture);
+}
+
 /* ---- following ---- */
 
 /* Kicks off until a file was caught while it is written; gives its place in the plan, and its feed. */
@@ -896,6 +1039,9 @@ int main(void)
         cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),
         cmocka_unit_test(ignored_parameters_stand_in_the_error_file),
         cmocka_unit_test(damaged_segment_costs_only_itself),
+        cmocka_unit_test(deletions_are_told_the_same_in_any_slices),
+        cmocka_unit_test(an_active_job_tells_of_what_came_back_since),
+        cmocka_unit_test(damaged_deletion_costs_only_itself),
         cmocka_unit_test(followed_file_is_the_finished_one),
         cmocka_unit_test(followed_file_without_resources_ends_empty),
         cmocka_unit_test(followers_of_a_deleted_job_are_cut_off),

@@ -552,7 +552,7 @@ static void malformed_plans_are_refused_and_change_nothing(void **state)
         else if (wrong == 4)
             files[1].type = RESOURCE_TYPE_COUNT;
         else if (wrong == 5)
-            files[1].set = JOB_SET_ERROR + 1;
+            files[1].set = JOB_SET_COUNT;
         else if (wrong == 6)
             files[1].first = slice_make(over, sizeof over);
         else
