@@ -97,6 +97,7 @@ static bool parse_file(struct slice part, struct cclf_name *name, bool *ret_has_
                  : file == '8' ? CCLF_KIND_BENEFICIARIES
                  : file == '9' ? CCLF_KIND_CROSS_REFERENCE
                                : CCLF_KIND_OTHER;
+    name->holds = name->kind;
     name->runout = letter == 'R';
     name->performance_year = two_digits(part.data + part.size - 2);
     return true;
@@ -155,6 +156,38 @@ static enum status refuse(struct error *error, const char *what)
     return error_set(error, STATUS_INVALID, "not a CCLF name: %s", what);
 }
 
+/* A model of capitals, an ACO, and the year, which not all have. */
+static bool is_csv_name(const struct slice parts[PARTS_MAX], size_t count)
+{
+    if (count != 5 && (count != 6 || !(matches(parts[3], "Y##") || matches(parts[3], "R##"))))
+        return false;
+    for (size_t i = 0; i < parts[1].size; i++) {
+        if (!is_letter(parts[1].data[i]))
+            return false;
+    }
+    return parts[1].size > 1 && !matches(parts[1], "BCD") && aco_id_is_valid(parts[2]) &&
+           parts[count - 2].size && parts[count - 2].data[0] == 'D';
+}
+
+static enum status parse_csv_name(const struct slice parts[PARTS_MAX], size_t count, struct cclf_name *found,
+                                  struct cclf_name *ret_name, struct error *error)
+{
+    int64_t day_us, time_us;
+    found->kind = found->holds = CCLF_KIND_CSV;
+    set_aco(found, parts[2]);
+    if (count == 6) {
+        found->runout = parts[3].data[0] == 'R';
+        found->performance_year = two_digits(parts[3].data + 1);
+    }
+    if (!parse_day(parts[count - 2], &day_us))
+        return refuse(error, "the date should look like \"D250630\" (year, month, day)");
+    if (!matches(parts[count - 1], "T#######") || !parse_time(parts[count - 1], &time_us))
+        return refuse(error, "the time should look like \"T1000009\" (hour, minute, second, tenth)");
+    found->at_us = day_us + time_us;
+    *ret_name = *found;
+    return STATUS_OK;
+}
+
 enum status cclf_name_parse(struct slice name, struct cclf_name *ret_name, struct error *error)
 {
     struct slice parts[PARTS_MAX];
@@ -181,6 +214,8 @@ enum status cclf_name_parse(struct slice name, struct cclf_name *ret_name, struc
         at = 3;
     } else if (count == 5 && matches(parts[1], "CEC")) {
         at = 2;
+    } else if (is_csv_name(parts, count)) {
+        return parse_csv_name(parts, count, &found, ret_name, error);
     } else if (count == 5 || count == 6) {
         return refuse(error, "its second and third part name no ACO that is known here");
     } else {
@@ -200,7 +235,7 @@ enum status cclf_name_parse(struct slice name, struct cclf_name *ret_name, struc
     if (old_archive) {
         char id[] = {'A', time.data[1], time.data[2], time.data[3], time.data[4]};
         set_aco(&found, slice_make(id, sizeof id));
-        found.kind = CCLF_KIND_ARCHIVE;
+        found.kind = CCLF_KIND_ARCHIVE; /* `holds` says of what */
     } else if (!parse_time(time, &time_us)) {
         return refuse(error, "there is no such time of day");
     }
@@ -280,8 +315,8 @@ static bool fields_split(struct slice line, struct slice fields[CCLF0_FIELDS])
     return true;
 }
 
-enum status cclf0_parse(struct slice file, uint64_t *ret_count, uint32_t *ret_record_bytes,
-                        struct error *error)
+enum status cclf0_find(struct slice file, const char *counted, struct cclf_counted *ret_counted,
+                       struct error *error)
 {
     struct lines lines = {file, 0};
     struct slice line;
@@ -290,13 +325,13 @@ enum status cclf0_parse(struct slice file, uint64_t *ret_count, uint32_t *ret_re
     uint64_t record_bytes = 0;
     while (lines_next(&lines, &line)) {
         struct slice fields[CCLF0_FIELDS];
-        if (!slice_starts_with(line, SLICE_LITERAL("CCLF8")))
+        if (!slice_starts_with(line, slice_from_text(counted)))
             continue;
         if (first_line)
-            return error_set(error, STATUS_INVALID, "CCLF0 lines %llu and %llu both count CCLF8",
-                             (unsigned long long)first_line, (unsigned long long)lines.number);
+            return error_set(error, STATUS_INVALID, "CCLF0 lines %llu and %llu both count %s",
+                             (unsigned long long)first_line, (unsigned long long)lines.number, counted);
         first_line = lines.number;
-        if (!fields_split(line, fields) || !slice_equal_text(fields[0], "CCLF8"))
+        if (!fields_split(line, fields) || !slice_equal_text(fields[0], counted))
             return error_set(error, STATUS_INVALID, "CCLF0 line %llu has not four fields between bars",
                              (unsigned long long)lines.number);
         if (!parse_number(fields[2], UINT64_C(99999999999), &count))
@@ -307,10 +342,21 @@ enum status cclf0_parse(struct slice file, uint64_t *ret_count, uint32_t *ret_re
                              "CCLF0 line %llu: the record length is no possible number",
                              (unsigned long long)lines.number);
     }
-    if (!first_line)
-        return error_set(error, STATUS_INVALID, "CCLF0 has no line for CCLF8");
-    *ret_count = count;
-    *ret_record_bytes = (uint32_t)record_bytes;
+    *ret_counted = (struct cclf_counted){first_line != 0, count, (uint32_t)record_bytes};
+    return STATUS_OK;
+}
+
+enum status cclf0_parse(struct slice file, uint64_t *ret_count, uint32_t *ret_record_bytes,
+                        struct error *error)
+{
+    struct cclf_counted counted;
+    enum status status = cclf0_find(file, "CCLF8", &counted, error);
+    if (status == STATUS_OK && !counted.there)
+        status = error_set(error, STATUS_INVALID, "CCLF0 has no line for CCLF8");
+    if (status != STATUS_OK)
+        return status;
+    *ret_count = counted.count;
+    *ret_record_bytes = counted.record_bytes;
     return STATUS_OK;
 }
 
@@ -340,5 +386,83 @@ enum status cclf8_parse(struct slice file, uint32_t record_bytes_max, cclf8_hand
             return status;
     }
     *ret_rows = lines.number;
+    return STATUS_OK;
+}
+
+/* ---- CCLF9: "M1A69B98CD351A69B98CD341959-12-312018-12-31            " */
+
+/* Columns, from 0. */
+enum { CCLF9_CURRENT = 1, CCLF9_PREVIOUS = 12, CCLF9_PREVIOUS_END = 23 };
+
+enum status cclf9_parse(struct slice file, uint32_t record_bytes_max, cclf9_handler *handler, void *context,
+                        uint64_t *ret_rows, struct error *error)
+{
+    struct lines lines = {file, 0};
+    struct slice line;
+    while (lines_next(&lines, &line)) {
+        unsigned long long number = lines.number;
+        line = without_trailing_blanks(line);
+        if (line.size == 0)
+            return error_set(error, STATUS_INVALID, "CCLF9 line %llu is empty", number);
+        if (line.size > record_bytes_max)
+            return error_set(error, STATUS_INVALID, "CCLF9 line %llu has %zu characters, more than %u",
+                             number, line.size, record_bytes_max);
+        if (line.data[0] == 'H')
+            continue;
+        if (line.data[0] != 'M')
+            return error_set(error, STATUS_INVALID, "CCLF9 line %llu begins with neither M nor H", number);
+        struct slice current = slice_make(line.data + CCLF9_CURRENT, MBI_SIZE_MAX);
+        struct slice previous = slice_make(line.data + CCLF9_PREVIOUS, MBI_SIZE_MAX);
+        if (line.size < CCLF9_PREVIOUS_END || !mbi_is_valid(current) || !mbi_is_valid(previous))
+            return error_set(error, STATUS_INVALID,
+                             "CCLF9 line %llu: what stands in columns 2 to 12 or 13 to 23 is no MBI", number);
+        enum status status = handler(context, current, previous, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    *ret_rows = lines.number;
+    return STATUS_OK;
+}
+
+/* ---- CSV */
+
+static struct slice without_quotes(struct slice text)
+{
+    bool is_quoted = text.size >= 2 && text.data[0] == '"' && text.data[text.size - 1] == '"';
+    return is_quoted ? slice_make(text.data + 1, text.size - 2) : text;
+}
+
+enum status csv_roster_parse(struct slice file, cclf8_handler *handler, void *context, uint64_t *ret_rows,
+                             struct error *error)
+{
+    static const struct slice byte_order_mark = SLICE_LITERAL("\xEF\xBB\xBF");
+    if (slice_starts_with(file, byte_order_mark))
+        file = slice_skip(file, byte_order_mark.size);
+    struct lines lines = {file, 0};
+    struct slice line;
+    while (lines_next(&lines, &line)) {
+        unsigned long long number = lines.number;
+        line = without_quotes(trimmed(line));
+        if (number == 1) {
+            if (!slice_equal_text(line, "MBIs"))
+                return error_set(error, STATUS_INVALID, "line 1 is not the title \"MBIs\" of its one column");
+            continue;
+        }
+        if (line.size == 0)
+            return error_set(error, STATUS_INVALID, "line %llu is empty", number);
+        if (memchr(line.data, ',', line.size))
+            return error_set(error, STATUS_INVALID, "line %llu has more than one column", number);
+        bool good = line.size <= MBI_SIZE_MAX;
+        for (size_t i = 0; good && i < line.size; i++)
+            good = is_digit(line.data[i]) || is_letter(line.data[i]);
+        if (!good)
+            return error_set(error, STATUS_INVALID, "line %llu is no MBI", number);
+        enum status status = handler(context, line, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (lines.number == 0)
+        return error_set(error, STATUS_INVALID, "is empty");
+    *ret_rows = lines.number - 1;
     return STATUS_OK;
 }

@@ -7,6 +7,7 @@
 #include "codec/base/reader.h"
 #include "storage/interval.h"
 #include "storage/jobs.h"
+#include "storage/mbi_link.h"
 
 #define ROSTER_KIND    'R'
 #define ROSTER_VERSION 1
@@ -297,6 +298,10 @@ enum status attribution_learn_mbis(struct store_write *write, struct slice benef
 {
     bool is_suppressed = false;
     beneficiary_merge_mbis(beneficiary, mbis, mbi_count, arena);
+    enum status expanded =
+        mbi_link_expand(write->txn, beneficiary_id, beneficiary->mbis, &beneficiary->mbi_count, arena, error);
+    if (expanded != STATUS_OK)
+        return expanded;
     for (size_t i = 0; i < beneficiary->mbi_count; i++) {
         struct slice mbi = beneficiary->mbis[i];
         struct mbi_row row;
@@ -410,12 +415,23 @@ static void roster_changes_add(struct roster_changes *changes, struct slice mbi,
     buffer_append(&changes->items, &change, sizeof change);
 }
 
-static struct slice roster_mbi(const struct roster_apply *apply, size_t index)
+static struct slice padded_mbi(const char *mbis, size_t index)
 {
-    struct slice mbi = {apply->mbis + index * MBI_SIZE_MAX, MBI_SIZE_MAX};
+    struct slice mbi = {mbis + index * MBI_SIZE_MAX, MBI_SIZE_MAX};
     while (mbi.size && mbi.data[mbi.size - 1] == ' ')
         mbi.size--;
     return mbi;
+}
+
+static struct slice roster_mbi(const struct roster_apply *apply, size_t index)
+{
+    return padded_mbi(apply->mbis, index);
+}
+
+static bool is_storable_mbi(struct slice mbi)
+{
+    return mbi.size && !memchr(mbi.data, '\0', mbi.size) &&
+           !slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK));
 }
 
 /* Rosters come through the control socket too: what would break the order of keys is refused here. */
@@ -431,12 +447,18 @@ static enum status roster_check(const struct store_write *write, const struct ro
     struct slice before = {0};
     for (size_t i = 0; i < apply->mbi_count; i++) {
         struct slice mbi = roster_mbi(apply, i);
-        if (mbi.size == 0 || memchr(mbi.data, '\0', mbi.size) ||
-            slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK)))
+        if (!is_storable_mbi(mbi))
             return error_set(error, STATUS_INVALID, "%s: its beneficiary %zu is no MBI", apply->name, i + 1);
         if (i && slice_compare(before, mbi) >= 0)
             return error_set(error, STATUS_INVALID, "%s: its beneficiaries are not in order", apply->name);
         before = mbi;
+    }
+    if (apply->link_count > ROSTER_MBIS_MAX)
+        return error_set(error, STATUS_TOO_LARGE, "%s: more than %zu links between MBIs", apply->name,
+                         ROSTER_MBIS_MAX);
+    for (size_t i = 0; i < 2 * apply->link_count; i++) {
+        if (!is_storable_mbi(padded_mbi(apply->links, i)))
+            return error_set(error, STATUS_INVALID, "%s: its link %zu names no MBI", apply->name, i / 2 + 1);
     }
     return STATUS_OK;
 }
@@ -525,6 +547,44 @@ static enum status roster_change_apply(struct attributor *attributor, const stru
     return status == STATUS_OK ? beneficiary_put(write, id, &beneficiary, error) : status;
 }
 
+/* Whoever carries one of two linked MBIs has the other too. */
+static enum status link_apply(struct store_write *write, struct slice current, struct slice previous,
+                              struct arena *arena, struct error *error)
+{
+    struct mbi_row rows[2];
+    struct beneficiary beneficiary;
+    enum status status = mbi_row_get(write->txn, current, &rows[0], error);
+    if (status == STATUS_OK)
+        status = mbi_row_get(write->txn, previous, &rows[1], error);
+    if (status != STATUS_OK || (rows[0].beneficiary_size != 0) == (rows[1].beneficiary_size != 0))
+        return status;
+    struct slice id = mbi_row_beneficiary(rows[0].beneficiary_size ? &rows[0] : &rows[1]);
+    status = beneficiary_get(write->txn, id, &beneficiary, error);
+    if (status != STATUS_OK)
+        return status;
+    beneficiary_keep_mbis(&beneficiary, arena);
+    status = attribution_learn_mbis(write, id, &beneficiary, NULL, 0, arena, error);
+    return status == STATUS_OK ? beneficiary_put(write, id, &beneficiary, error) : status;
+}
+
+static enum status roster_link(struct store_write *write, struct roster_apply *apply, struct arena *arena,
+                               struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < apply->link_count; i++) {
+        struct slice current = padded_mbi(apply->links, 2 * i),
+                     previous = padded_mbi(apply->links, 2 * i + 1);
+        bool is_new;
+        arena_reset(arena);
+        status = mbi_link_put(write, current, previous, &is_new, error);
+        if (status == STATUS_OK && is_new) {
+            apply->ret_linked++;
+            status = link_apply(write, current, previous, arena, error);
+        }
+    }
+    return status;
+}
+
 static enum status roster_record(struct store_write *write, uint32_t aco, const struct roster_apply *apply,
                                  struct error *error)
 {
@@ -549,7 +609,7 @@ static enum status roster_run(struct write_request *request, struct store_write 
     struct arena scratch = ARENA_INIT;
     struct aco aco;
     struct attributor attributor;
-    apply->ret_joined = apply->ret_left = apply->ret_unknown = 0;
+    apply->ret_joined = apply->ret_left = apply->ret_unknown = apply->ret_linked = 0;
     enum status status = roster_check(write, apply, error);
     if (status == STATUS_OK)
         status = aco_find(write->txn, slice_from_text(apply->aco_id), &aco, error);
@@ -557,6 +617,8 @@ static enum status roster_run(struct write_request *request, struct store_write 
         status = roster_check_order(write, aco.number, apply, error);
     if (status == STATUS_OK)
         status = roster_compare(write, aco.number, apply, &changes, error);
+    if (status == STATUS_OK) /* before the rows: who is listed by a new MBI is found by the old one */
+        status = roster_link(write, apply, &scratch, error);
     if (status == STATUS_OK)
         status = attributor_init(&attributor, write, aco.number, apply->at_us, error);
     const struct roster_change *items = (const struct roster_change *)(const void *)changes.items.data;

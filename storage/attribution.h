@@ -31,8 +31,9 @@ struct interval {
 };
 #define INTERVALS_MAX 256 /* in one row; the oldest closed ones are dropped beyond it */
 
-/* Within a write request. A Patient said that the beneficiary has these MBIs; its exportability follows.
- * Updates `beneficiary` (which the caller stores). */
+/* Within a write request. A Patient said that the beneficiary has these MBIs (none: it said nothing new);
+ * those that are linked to them are his too (mbi_link.h). His exportability follows. Updates `beneficiary`
+ * (which the caller stores). */
 NODISCARD enum status attribution_learn_mbis(struct store_write *write, struct slice beneficiary_id,
                                              struct beneficiary *beneficiary, const struct slice *mbis,
                                              size_t mbi_count, struct arena *arena, struct error *error);
@@ -61,8 +62,12 @@ struct roster_apply {
     int64_t at_us;
     const char *mbis; /* MBI_SIZE_MAX bytes each, sorted, unique, padded with spaces; borrowed */
     size_t mbi_count;
+    const char
+        *links; /* pairs of them, each a person's current MBI and a previous one (mbi_link.h); borrowed */
+    size_t link_count;
     uint64_t ret_joined, ret_left, ret_total;
     uint64_t ret_unknown; /* of those that joined: no Patient carries the MBI yet */
+    uint64_t ret_linked;  /* links that were not known */
 };
 void roster_apply_init(struct roster_apply *apply);
 

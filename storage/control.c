@@ -121,21 +121,25 @@ static enum status execute_roster(struct control_call *call, struct error *error
     roster_apply_init(&apply);
     struct slice aco = reader_sized(&call->payload), name = reader_sized(&call->payload);
     apply.at_us = reader_i64(&call->payload);
+    struct slice links = reader_sized(&call->payload);
     struct slice mbis = reader_take(&call->payload, reader_left(&call->payload));
     if (call->payload.failed || aco.size >= sizeof apply.aco_id || name.size >= sizeof apply.name ||
-        mbis.size % MBI_SIZE_MAX != 0)
+        mbis.size % MBI_SIZE_MAX != 0 || links.size % (2 * (size_t)MBI_SIZE_MAX) != 0)
         return malformed(error);
     memcpy(apply.aco_id, aco.data, aco.size);
     memcpy(apply.name, name.data, name.size);
     apply.mbis = mbis.data;
     apply.mbi_count = mbis.size / MBI_SIZE_MAX;
-    apply.request.bytes = mbis.size;
+    apply.links = links.data;
+    apply.link_count = links.size / (2 * (size_t)MBI_SIZE_MAX);
+    apply.request.bytes = mbis.size + links.size;
     enum status status = writer_call(call->writer, &apply.request, error);
     if (status == STATUS_OK) {
         buffer_append_u64(call->reply, apply.ret_total);
         buffer_append_u64(call->reply, apply.ret_joined);
         buffer_append_u64(call->reply, apply.ret_left);
         buffer_append_u64(call->reply, apply.ret_unknown);
+        buffer_append_u64(call->reply, apply.ret_linked);
     }
     return status;
 }

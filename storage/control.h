@@ -28,7 +28,9 @@ enum control_command {
     CONTROL_COMMAND_ACO_REMOVE,        /* sized id -> nothing */
     CONTROL_COMMAND_CREDENTIAL_CREATE, /* sized ACO id, sized client id, salt, hash -> nothing */
     CONTROL_COMMAND_CREDENTIAL_REVOKE, /* sized client id -> nothing */
-    CONTROL_COMMAND_ROSTER, /* sized ACO id, sized name, i64 at, MBIs -> u64 total, joined, left, unknown */
+    /* sized ACO id, sized name, i64 at, sized links (pairs of MBIs), MBIs -> u64 total, joined, left,
+       unknown, linked */
+    CONTROL_COMMAND_ROSTER,
     CONTROL_COMMAND_JOB_CANCEL,  /* u64 id -> nothing */
     CONTROL_COMMAND_JOBS_EXPIRE, /* nothing -> u64 unreadable, then each change: u64 id, u8 state, u64 bytes
                                   */

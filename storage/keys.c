@@ -20,6 +20,7 @@ const char *const table_names[TABLE_COUNT] = {
     [TABLE_SUPPRESSION] = "suppression",
     [TABLE_SUPPRESSION_DUE] = "suppression_due",
     [TABLE_SUPPRESSION_FILE] = "suppression_file",
+    [TABLE_MBI_LINK] = "mbi_link",
     [TABLE_DEAD] = "dead",
     [TABLE_MOVE] = "move",
     [TABLE_JOB] = "job",

@@ -34,6 +34,7 @@ enum table {
     TABLE_SUPPRESSION,
     TABLE_SUPPRESSION_DUE,
     TABLE_SUPPRESSION_FILE,
+    TABLE_MBI_LINK,   /* (MBI, another of the same person) -> which is the newer, birth */
     TABLE_DEAD,       /* (death, type, segment key)                    -> nothing
                          (death, DEAD_HOME, home, beneficiary)         -> nothing
                          (death, DEAD_DELETED, key of TABLE_DELETED)   -> nothing */

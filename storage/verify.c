@@ -46,6 +46,7 @@ static record_check *const checks[TABLE_COUNT] = {
     [TABLE_MBI] = verify_mbi,
     [TABLE_ATTRIBUTION] = verify_attribution,
     [TABLE_EXPORTABLE] = verify_exportable,
+    [TABLE_MBI_LINK] = verify_mbi_link,
     [TABLE_SUPPRESSION] = verify_suppression,
     [TABLE_SUPPRESSION_DUE] = verify_suppression_due,
     [TABLE_SUPPRESSION_FILE] = verify_suppression_file,

@@ -49,6 +49,7 @@ record_check verify_exportable;
 record_check verify_dead;
 record_check verify_move;
 
+record_check verify_mbi_link;
 record_check verify_suppression;
 record_check verify_suppression_due;
 record_check verify_suppression_file;

@@ -176,7 +176,7 @@ class SluicectlTest(unittest.TestCase):
         first = self.roster("P.BCD.A9994.ZC8Y26.D260101.T0000000", CCLF_A, CCLF_B)
         told = json.loads(self.ctl("attribution", "import", first, "--json").stdout)
         self.assertEqual(told, [{"file": os.path.basename(first), "state": "applied", "aco": "A9994",
-                                 "beneficiaries": 2, "joined": 2, "unknown": 2, "left": 0}])
+                                 "beneficiaries": 2, "joined": 2, "unknown": 2, "left": 0, "linked": 0}])
         bad = self.roster("P.BCD.A9994.ZC8Y26.D260201.T0000000", "no MBI")
         done = self.ctl("attribution", "import", first, bad, "--json", status=1)
         self.assertEqual([item["state"] for item in json.loads(done.stdout)], ["skipped", "refused"])

@@ -19,6 +19,22 @@ static enum status count_row(void *context, struct slice mbi, struct error *erro
     return STATUS_OK;
 }
 
+static enum status count_listed(void *context, struct slice mbi, struct error *error)
+{
+    (void)error;
+    CHECK(mbi.size > 0 && mbi.size <= MBI_SIZE_MAX && !memchr(mbi.data, '\0', mbi.size));
+    ++*(uint64_t *)context;
+    return STATUS_OK;
+}
+
+static enum status count_link(void *context, struct slice current, struct slice previous, struct error *error)
+{
+    (void)error;
+    CHECK(mbi_is_valid(current) && mbi_is_valid(previous));
+    ++*(uint64_t *)context;
+    return STATUS_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice input = slice_make(data, size);
@@ -44,6 +60,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t calls = 0;
     uint64_t rows = 0;
     status = cclf8_parse(input, record_bytes, count_row, &calls, &rows, &error);
+    CHECK(status == STATUS_OK ? rows == calls : (status == STATUS_INVALID && error.text[0]));
+
+    error.text[0] = '\0';
+    calls = 0;
+    status = cclf9_parse(input, record_bytes, count_link, &calls, &rows, &error);
+    CHECK(status == STATUS_OK ? rows >= calls : (status == STATUS_INVALID && error.text[0]));
+
+    error.text[0] = '\0';
+    calls = 0;
+    status = csv_roster_parse(input, count_listed, &calls, &rows, &error);
     CHECK(status == STATUS_OK ? rows == calls : (status == STATUS_INVALID && error.text[0]));
     return 0;
 }

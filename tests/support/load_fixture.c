@@ -146,6 +146,7 @@ enum status load_try_roster(struct load_fixture *fixture, const char *aco_id, co
     buffer_append_sized(&payload, slice_from_text(aco_id));
     buffer_append_sized(&payload, slice_from_text(name));
     buffer_append_i64(&payload, at_us);
+    buffer_append_sized(&payload, (struct slice){"", 0});
     while (*mbis) {
         size_t size = strcspn(mbis, " ");
         char padded[MBI_SIZE_MAX];

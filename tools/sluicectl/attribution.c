@@ -12,38 +12,45 @@ static bool is_roster_name(const char *name, int64_t *ret_at_us)
     if (cclf_name_parse(slice_from_text(name), &parsed, NULL) != STATUS_OK)
         return false;
     *ret_at_us = parsed.at_us;
-    return parsed.kind == CCLF_KIND_ARCHIVE || parsed.kind == CCLF_KIND_BENEFICIARIES;
+    return parsed.holds == CCLF_KIND_ARCHIVE || parsed.holds == CCLF_KIND_BENEFICIARIES ||
+           parsed.holds == CCLF_KIND_CSV;
 }
 
 static void report_applied(struct file_report *report, const struct roster_file *roster, struct slice reply)
 {
     struct reader reader = reader_make(reply);
     uint64_t total = reader_u64(&reader), joined = reader_u64(&reader), left = reader_u64(&reader),
-             unknown = reader_u64(&reader);
+             unknown = reader_u64(&reader), linked = reader_u64(&reader);
     file_report_file(report, roster->file, "applied");
     json_member_text(report->json, "aco", roster->name.aco);
     json_member_number(report->json, "beneficiaries", (int64_t)total);
     json_member_number(report->json, "joined", (int64_t)joined);
     json_member_number(report->json, "unknown", (int64_t)unknown);
     json_member_number(report->json, "left", (int64_t)left);
+    json_member_number(report->json, "linked", (int64_t)linked);
     json_object_end(report->json);
-    if (!report->wants_json)
-        printf("%s: %s: %llu beneficiaries, %llu joined (%llu of them without a Patient yet), %llu left\n",
-               roster->file, roster->name.aco, (unsigned long long)total, (unsigned long long)joined,
-               (unsigned long long)unknown, (unsigned long long)left);
+    if (report->wants_json)
+        return;
+    printf("%s: %s: %llu beneficiaries, %llu joined (%llu of them without a Patient yet), %llu left",
+           roster->file, roster->name.aco, (unsigned long long)total, (unsigned long long)joined,
+           (unsigned long long)unknown, (unsigned long long)left);
+    if (linked)
+        printf(", %llu MBIs linked to another", (unsigned long long)linked);
+    putchar('\n');
 }
 
-static enum status apply_roster(struct link *link, const char *path, const int64_t *at_us,
-                                struct file_report *report, struct error *error)
+static enum status apply_roster(const struct invocation *invocation, struct link *link, const char *path,
+                                const int64_t *at_us, struct file_report *report, struct error *error)
 {
     struct roster_file roster;
-    enum status status = roster_file_load(path, &roster, error);
+    enum status status = roster_file_load(path, invocation->options[OPTION_ACO], &roster, error);
     if (status != STATUS_OK)
         return status;
     struct buffer payload = BUFFER_INIT, reply = BUFFER_INIT;
     buffer_append_sized(&payload, slice_from_text(roster.name.aco));
     buffer_append_sized(&payload, slice_from_text(roster.file));
     buffer_append_i64(&payload, at_us ? *at_us : roster.name.at_us);
+    buffer_append_sized(&payload, buffer_slice(&roster.links));
     buffer_append_slice(&payload, buffer_slice(&roster.mbis));
     status = link_call(link, CONTROL_COMMAND_ROSTER, buffer_slice(&payload), &reply, error);
     if (status == STATUS_OK)
@@ -68,7 +75,7 @@ static int apply_rosters(const struct invocation *invocation, const struct candi
     for (size_t i = 0; i < candidates_count(candidates); i++) {
         struct error error;
         const char *path = candidates_at(candidates, i)->path;
-        if (apply_roster(link, path, at_us, &report, &error) != STATUS_OK)
+        if (apply_roster(invocation, link, path, at_us, &report, &error) != STATUS_OK)
             file_report_not_applied(&report, path, &error);
     }
     file_report_end(&report);
@@ -88,7 +95,7 @@ int command_attribution_import(const struct invocation *invocation)
     if (candidates_find(&candidates, invocation, is_roster_name, &error) != STATUS_OK)
         exit_status = complain(&error);
     else if (candidates_count(&candidates) == 0)
-        exit_status = complain_text("no CCLF archive or CCLF8 file found");
+        exit_status = complain_text("no CCLF archive, CCLF8 or CSV file found");
     else
         exit_status = apply_rosters(invocation, &candidates, invocation->options[OPTION_AT] ? &at_us : NULL);
     candidates_end(&candidates, invocation);

@@ -27,62 +27,79 @@ static const struct {
     struct cclf_name expected;
 } good_names[] = {
     /* to 2019, outer: the time's digits are the ACO's */
-    {"T.BCD.ACO.ZC0Y18.D181120.T0001000", {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, DAY(D181120)}},
-    {"T.BCD.ACO.ZC8Y18.D181121.T0001000", {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, DAY(D181120 + 1)}},
-    {"P.BCD.ACO.ZC9Y18.D181120.T9994123", {CCLF_KIND_ARCHIVE, "A9994", false, false, 18, 0, DAY(D181120)}},
-    {"T.BCD.ACO.ZC0Y18.D181120.T0001098", {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, DAY(D181120)}},
+    {"T.BCD.ACO.ZC0Y18.D181120.T0001000",
+     {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, DAY(D181120), CCLF_KIND_SUMMARY}},
+    {"T.BCD.ACO.ZC8Y18.D181121.T0001000",
+     {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, DAY(D181120 + 1), CCLF_KIND_BENEFICIARIES}},
+    {"P.BCD.ACO.ZC9Y18.D181120.T9994123",
+     {CCLF_KIND_ARCHIVE, "A9994", false, false, 18, 0, DAY(D181120), CCLF_KIND_CROSS_REFERENCE}},
+    {"T.BCD.ACO.ZC0Y18.D181120.T0001098",
+     {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, DAY(D181120), CCLF_KIND_SUMMARY}},
     /* to 2019, inner */
     {"T.A0001.ACO.ZC0Y18.D181120.T1000009",
-     {CCLF_KIND_SUMMARY, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_SUMMARY, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 0), CCLF_KIND_SUMMARY}},
     {"T.A0001.ACO.ZC8Y18.D181120.T1000011",
-     {CCLF_KIND_BENEFICIARIES, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_BENEFICIARIES, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1), CCLF_KIND_BENEFICIARIES}},
     {"P.A0001.ACO.ZC9Y18.D181120.T1000010",
-     {CCLF_KIND_CROSS_REFERENCE, "A0001", false, false, 18, 0, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_CROSS_REFERENCE, "A0001", false, false, 18, 0, AT(D181120, 10, 0, 1),
+      CCLF_KIND_CROSS_REFERENCE}},
     {"T.A0001.ACO.ZC8Y18.D181120.T1000009-2",
-     {CCLF_KIND_BENEFICIARIES, "A0001", false, true, 18, 2, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "A0001", false, true, 18, 2, AT(D181120, 10, 0, 0), CCLF_KIND_BENEFICIARIES}},
     {"T.A0001.ACO.ZC0Y18.D181120.T1000011-1",
-     {CCLF_KIND_SUMMARY, "A0001", false, true, 18, 1, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_SUMMARY, "A0001", false, true, 18, 1, AT(D181120, 10, 0, 1), CCLF_KIND_SUMMARY}},
     {"T.T0001.ACO.ZC8Y18.D181120.T1000009",
-     {CCLF_KIND_BENEFICIARIES, "T0001", false, true, 18, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "T0001", false, true, 18, 0, AT(D181120, 10, 0, 0), CCLF_KIND_BENEFICIARIES}},
     /* from 2020, outer */
     {"T.BCD.A0001.ZCY18.D181120.T1000000",
-     {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_ARCHIVE, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 0), CCLF_KIND_ARCHIVE}},
     {"P.BCD.A9989.ZCY18.D181121.T1000000",
-     {CCLF_KIND_ARCHIVE, "A9989", false, false, 18, 0, AT(D181120 + 1, 10, 0, 0)}},
+     {CCLF_KIND_ARCHIVE, "A9989", false, false, 18, 0, AT(D181120 + 1, 10, 0, 0), CCLF_KIND_ARCHIVE}},
     {"P.BCD.A0001.ZCR18.D181121.T2000000",
-     {CCLF_KIND_ARCHIVE, "A0001", true, false, 18, 0, AT(D181120 + 1, 20, 0, 0)}},
+     {CCLF_KIND_ARCHIVE, "A0001", true, false, 18, 0, AT(D181120 + 1, 20, 0, 0), CCLF_KIND_ARCHIVE}},
     /* from 2020, inner */
     {"T.BCD.A0001.ZC8Y18.D181120.T1000009",
-     {CCLF_KIND_BENEFICIARIES, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 0), CCLF_KIND_BENEFICIARIES}},
     {"T.BCD.A0001.ZC8R18.D181120.T1000009",
-     {CCLF_KIND_BENEFICIARIES, "A0001", true, true, 18, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "A0001", true, true, 18, 0, AT(D181120, 10, 0, 0), CCLF_KIND_BENEFICIARIES}},
     {"P.BCD.A0009.ZC0Y18.D181120.T1000011",
-     {CCLF_KIND_SUMMARY, "A0009", false, false, 18, 0, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_SUMMARY, "A0009", false, false, 18, 0, AT(D181120, 10, 0, 1), CCLF_KIND_SUMMARY}},
     {"T.BCD.A0001.ZC9Y18.D181120.T1000010",
-     {CCLF_KIND_CROSS_REFERENCE, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_CROSS_REFERENCE, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1),
+      CCLF_KIND_CROSS_REFERENCE}},
     {"T.BCD.A0001.ZC1Y18.D181120.T1000010",
-     {CCLF_KIND_OTHER, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_OTHER, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1), CCLF_KIND_OTHER}},
     {"T.BCD.A0001.ZCBY18.D181120.T1000010",
-     {CCLF_KIND_OTHER, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1)}},
+     {CCLF_KIND_OTHER, "A0001", false, true, 18, 0, AT(D181120, 10, 0, 1), CCLF_KIND_OTHER}},
     {"P.V123.ACO.ZC8Y20.D181120.T1000009",
-     {CCLF_KIND_BENEFICIARIES, "V123", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "V123", false, false, 20, 0, AT(D181120, 10, 0, 0), CCLF_KIND_BENEFICIARIES}},
     {"P.CEC.ZC8Y20.D181120.T1000009",
-     {CCLF_KIND_BENEFICIARIES, "", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "", false, false, 20, 0, AT(D181120, 10, 0, 0), CCLF_KIND_BENEFICIARIES}},
     {"P.IOTA001.PRT.ZC8Y20.D181120.T1000009",
-     {CCLF_KIND_BENEFICIARIES, "IOTA001", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_BENEFICIARIES, "IOTA001", false, false, 20, 0, AT(D181120, 10, 0, 0),
+      CCLF_KIND_BENEFICIARIES}},
     {"P.SBXAB001.ACO.ZC0Y20.D181120.T1000009",
-     {CCLF_KIND_SUMMARY, "SBXAB001", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_SUMMARY, "SBXAB001", false, false, 20, 0, AT(D181120, 10, 0, 0), CCLF_KIND_SUMMARY}},
     {"P.TEST001.ACO.ZC0Y20.D181120.T1000009",
-     {CCLF_KIND_SUMMARY, "TEST001", false, false, 20, 0, AT(D181120, 10, 0, 0)}},
+     {CCLF_KIND_SUMMARY, "TEST001", false, false, 20, 0, AT(D181120, 10, 0, 0), CCLF_KIND_SUMMARY}},
     {"P.A1234.ACO.ZC8Y58.D580301.T0000000",
-     {CCLF_KIND_BENEFICIARIES, "A1234", false, false, 58, 0, DAY(32201)}}, /* beyond 32 bits of seconds */
+     {CCLF_KIND_BENEFICIARIES, "A1234", false, false, 58, 0, DAY(32201),
+      CCLF_KIND_BENEFICIARIES}}, /* beyond 32 bits of seconds */
     /* CMS's own, CCLF Information Packet 4.2 */
     {"P.A1234.ACO.ZCY20.D200229.T2359599",
-     {CCLF_KIND_ARCHIVE, "A1234", false, false, 20, 0, AT(18321, 23, 59, 59)}},
-    {"P.D1234.ACO.ZCR21.D200301.T0000000", {CCLF_KIND_ARCHIVE, "D1234", true, false, 21, 0, DAY(18322)}},
+     {CCLF_KIND_ARCHIVE, "A1234", false, false, 20, 0, AT(18321, 23, 59, 59), CCLF_KIND_ARCHIVE}},
+    {"P.D1234.ACO.ZCR21.D200301.T0000000",
+     {CCLF_KIND_ARCHIVE, "D1234", true, false, 21, 0, DAY(18322), CCLF_KIND_ARCHIVE}},
     {"P.F123.ACO.ZC8Y20.D200301.T0000000",
-     {CCLF_KIND_BENEFICIARIES, "F123", false, false, 20, 0, DAY(18322)}},
-    {"P.P123456.ACO.ZC21.D200301.T0000000", {CCLF_KIND_ARCHIVE, "P123456", false, false, 21, 0, DAY(18322)}},
+     {CCLF_KIND_BENEFICIARIES, "F123", false, false, 20, 0, DAY(18322), CCLF_KIND_BENEFICIARIES}},
+    {"P.P123456.ACO.ZC21.D200301.T0000000",
+     {CCLF_KIND_ARCHIVE, "P123456", false, false, 21, 0, DAY(18322), CCLF_KIND_ARCHIVE}},
+    /* newer models */
+    {"P.PCPB.M2411.D181120.T1000000",
+     {CCLF_KIND_CSV, "M2411", false, false, 0, 0, AT(D181120, 10, 0, 0), CCLF_KIND_CSV}},
+    {"T.GUIDE.GUIDE-0001.Y25.D181120.T1000000",
+     {CCLF_KIND_CSV, "GUIDE-0001", false, true, 25, 0, AT(D181120, 10, 0, 0), CCLF_KIND_CSV}},
+    {"T.ACCESS.ACCES00001.R25.D181120.T1000009",
+     {CCLF_KIND_CSV, "ACCES00001", true, true, 25, 0, AT(D181120, 10, 0, 0), CCLF_KIND_CSV}},
 };
 
 static void names_of_all_eras_are_read(void **unused)
@@ -98,7 +115,7 @@ static void names_of_all_eras_are_read(void **unused)
         if (name.kind != expected->kind || strcmp(name.aco, expected->aco) ||
             name.runout != expected->runout || name.test != expected->test ||
             name.performance_year != expected->performance_year || name.part != expected->part ||
-            name.at_us != expected->at_us)
+            name.at_us != expected->at_us || name.holds != expected->holds)
             fail_msg("%s: kind %d, ACO %s, runout %d, test %d, year %u, part %u, at %" PRId64, text,
                      name.kind, name.aco, name.runout, name.test, name.performance_year, name.part,
                      name.at_us);
@@ -116,8 +133,14 @@ static const struct {
     {"T", "it has not six parts between dots"},
     {"T.", "it has not six parts between dots"},
     {"T.BCD.A0001.ZCY18.D181120.T1000000.zip", "it has not six parts between dots"},
-    {"T.ACCESS.ACCES00001.Y25.D250630.T1000000", "its second and third part name no ACO that is known here"},
-    {"P.PCPB.M2411.D181120.T1000000", "its second and third part name no ACO that is known here"},
+    {"T.ACCESS.ACCES0001.Y25.D250630.T1000000", "its second and third part name no ACO that is known here"},
+    {"T.ACCESS.ACCES00001.X25.D250630.T1000000", "its second and third part name no ACO that is known here"},
+    {"T.access.ACCES00001.Y25.D250630.T1000000", "its second and third part name no ACO that is known here"},
+    {"T.ACCESS.ACCES00001.Y25.D250631.T1000000", "the date should look like \"D250630\" (year, month, day)"},
+    {"T.GUIDE.GUIDE-0001.Y25.D250630.T2400000",
+     "the time should look like \"T1000009\" (hour, minute, second, tenth)"},
+    {"P.PCPB.M2411.D181120.1000000", "the time should look like \"T1000009\" (hour, minute, second, tenth)"},
+    {"P.PCPB.M2411.Y18.T1000000", "its second and third part name no ACO that is known here"},
     {"T.ABCDE.ACO.ZC9Y18.D181120.T1000010", "its second and third part name no ACO that is known here"},
     {"T.BCDE.ACO.ZC0Y18.D181120.T0001000", "its second and third part name no ACO that is known here"},
     {"T.UNKNOWNACO.ACO.ZC0Y18.D181120.T1000010", "its second and third part name no ACO that is known here"},
@@ -347,6 +370,14 @@ static void cclf8_stops_where_the_handler_says(void **unused)
 static struct buffer verdicts;
 static const char *data_folder;
 
+static enum status collect_link(void *context, struct slice current, struct slice previous,
+                                struct error *error)
+{
+    (void)error;
+    buffer_appendf(context, "%.*s<%.*s ", SLICE_PRINT(current), SLICE_PRINT(previous));
+    return STATUS_OK;
+}
+
 static void judge(const char *path, const char *entry, const char *name, struct slice contents)
 {
     struct cclf_name parsed = {0};
@@ -355,10 +386,10 @@ static void judge(const char *path, const char *entry, const char *name, struct 
     if (strncmp(name, "ZC", 2) == 0) /* of the synthetic sets: no more than "ZC8" */
         parsed.kind = name[2] == '0'   ? CCLF_KIND_SUMMARY
                       : name[2] == '8' ? CCLF_KIND_BENEFICIARIES
-                                       : CCLF_KIND_OTHER;
+                                       : CCLF_KIND_CROSS_REFERENCE;
     else
         status = cclf_name_parse(slice_from_text(name), &parsed, &error);
-    if (status == STATUS_OK && parsed.kind != CCLF_KIND_SUMMARY && parsed.kind != CCLF_KIND_BENEFICIARIES)
+    if (status == STATUS_OK && (parsed.kind == CCLF_KIND_ARCHIVE || parsed.kind == CCLF_KIND_OTHER))
         return; /* nothing to read in it */
     buffer_appendf(&verdicts, "%s%s%s: ", path + strlen(data_folder) + 1, entry ? " " : "",
                    entry ? entry : "");
@@ -369,6 +400,14 @@ static void judge(const char *path, const char *entry, const char *name, struct 
         status = cclf0_parse(contents, &count, &bytes, &error);
         if (status == STATUS_OK)
             buffer_appendf(&verdicts, "%" PRIu64 " of %u", count, bytes);
+    } else if (status == STATUS_OK && parsed.kind == CCLF_KIND_CROSS_REFERENCE) {
+        status = cclf9_parse(contents, CCLF9_RECORD_BYTES, collect_link, &mbis, &count, &error);
+        if (status == STATUS_OK)
+            buffer_appendf(&verdicts, "%" PRIu64 " rows, links %s", count, buffer_text(&mbis));
+    } else if (status == STATUS_OK && parsed.kind == CCLF_KIND_CSV) {
+        status = csv_roster_parse(contents, collect, &mbis, &count, &error);
+        if (status == STATUS_OK)
+            buffer_appendf(&verdicts, "%" PRIu64 " rows %s", count, buffer_text(&mbis));
     } else if (status == STATUS_OK) {
         status = cclf8_parse(contents, CCLF8_RECORD_BYTES, collect, &mbis, &count, &error);
         if (status == STATUS_OK)
@@ -481,6 +520,14 @@ static void cms_files_are_read_and_the_broken_ones_refused(void **unused)
     char *lines[1000];
     size_t count = lines_split(&verdicts, lines, 1000);
     qsort(lines, count, sizeof *lines, line_compare);
+    const char *bless = getenv("SLUICE_TEST_BLESS");
+    if (bless) {
+        FILE *file = fopen(GOLDEN, "w");
+        assert_non_null(file);
+        for (size_t i = 0; i < count; i++)
+            fprintf(file, "%s\n", lines[i]);
+        assert_int_equal(fclose(file), 0);
+    }
     struct buffer golden = BUFFER_INIT;
     char *expected[1000];
     file_read(GOLDEN, &golden);
@@ -491,6 +538,93 @@ static void cms_files_are_read_and_the_broken_ones_refused(void **unused)
                      i < count ? lines[i] : "(none)", i < expected_count ? expected[i] : "(none)");
     buffer_release(&golden);
     buffer_release(&verdicts);
+}
+
+/* ---- CCLF9 and CSV */
+
+/* The links and the number of rows, or the refusal. */
+static const char *links_of(const char *file, uint32_t record_bytes)
+{
+    static struct buffer text;
+    struct error error = {0};
+    uint64_t rows = 0;
+    buffer_release(&text);
+    enum status status = cclf9_parse(slice_from_text(file), record_bytes, collect_link, &text, &rows, &error);
+    if (status == STATUS_OK) {
+        buffer_appendf(&text, "%d", (int)rows);
+    } else {
+        assert_int_equal(status, STATUS_INVALID);
+        buffer_reset(&text);
+        buffer_append_text(&text, error.text);
+    }
+    return buffer_text(&text);
+}
+
+static void a_cross_reference_links_mbis_and_passes_over_hicns(void **unused)
+{
+    (void)unused;
+    assert_string_equal(links_of("H203031401M 203031401A 1959-12-312016-12-31            \n"
+                                 "M1A69B98CD331A69B98CD321959-12-312017-12-31            \r\n"
+                                 "M1A69B98CD341A69B98CD331959-12-312017-12-31",
+                                 55),
+                        "1A69B98CD33<1A69B98CD32 1A69B98CD34<1A69B98CD33 3");
+    assert_string_equal(links_of("", 55), "0");
+}
+
+static void a_bad_cross_reference_is_refused_with_its_line(void **unused)
+{
+    (void)unused;
+    static const char *const no_mbi = "CCLF9 line 1: what stands in columns 2 to 12 or 13 to 23 is no MBI";
+    assert_string_equal(links_of("This file is intentionally blank", 55),
+                        "CCLF9 line 1 begins with neither M nor H");
+    assert_string_equal(links_of("H203031401M\n\n", 55), "CCLF9 line 2 is empty");
+    assert_string_equal(links_of("M1A69B98CD331A69B98CD3", 55), no_mbi);
+    assert_string_equal(links_of("M1A69B98CD33203031401A ", 55), no_mbi);
+    assert_string_equal(links_of("M           1A69B98CD33", 55), no_mbi);
+    assert_string_equal(links_of("M1A69B98CD331A69B98CD321959-12-312017-12-31            1", 55),
+                        "CCLF9 line 1 has 56 characters, more than 55");
+}
+
+static const char *csv_of(const char *file)
+{
+    static struct buffer text;
+    struct error error = {0};
+    struct buffer mbis = BUFFER_INIT;
+    uint64_t rows = 0;
+    buffer_release(&text);
+    enum status status = csv_roster_parse(slice_from_text(file), collect, &mbis, &rows, &error);
+    if (status == STATUS_OK)
+        buffer_appendf(&text, "%s%d", buffer_text(&mbis), (int)rows);
+    else
+        buffer_append_text(&text, error.text);
+    buffer_release(&mbis);
+    return buffer_text(&text);
+}
+
+static void a_csv_roster_is_a_title_and_mbis(void **unused)
+{
+    (void)unused;
+    const char *one = csv_of("MBIs\nMBI000001\n1A69B98CD33");
+    assert_non_null(strstr(one, "MBI000001"));
+    assert_non_null(strstr(one, "1A69B98CD33"));
+    assert_int_equal(one[strlen(one) - 1], '2');
+    assert_non_null(strstr(csv_of("\xEF\xBB\xBF\"MBIs\"\r\n\"1A69B98CD33\"\r\n"), "1A69B98CD33"));
+    assert_string_equal(csv_of("MBIs\n"), "0");
+    static const struct {
+        const char *file, *reason;
+    } cases[] = {
+        {"", "is empty"},
+        {"1A69B98CD33\n", "line 1 is not the title"},
+        {"MBIs\n\n1A69B98CD33\n", "line 2 is empty"},
+        {"MBIs\n1A69B98CD33,1\n", "line 2 has more than one column"},
+        {"MBIs\n1A69B98CD333\n", "line 2 is no MBI"},
+        {"MBIs\n1a69B98CD33\n", "line 2 is no MBI"},
+        {"MBIs\n1A69B98CD33\n!A\n", "line 3 is no MBI"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (!strstr(csv_of(cases[i].file), cases[i].reason))
+            fail_msg("%s: %s", cases[i].file, csv_of(cases[i].file));
+    }
 }
 
 int main(void)
@@ -506,6 +640,9 @@ int main(void)
         cmocka_unit_test(cclf8_is_refused_with_the_line_that_is_wrong),
         cmocka_unit_test(cclf8_stops_where_the_handler_says),
         cmocka_unit_test(cms_files_are_read_and_the_broken_ones_refused),
+        cmocka_unit_test(a_cross_reference_links_mbis_and_passes_over_hicns),
+        cmocka_unit_test(a_bad_cross_reference_is_refused_with_its_line),
+        cmocka_unit_test(a_csv_roster_is_a_title_and_mbis),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

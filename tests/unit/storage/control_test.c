@@ -154,6 +154,7 @@ static void payload_roster(struct buffer *payload, const char *aco, const char *
     buffer_append_sized(payload, slice_from_text(aco));
     buffer_append_sized(payload, slice_from_text(name));
     buffer_append_i64(payload, 1000);
+    buffer_append_sized(payload, SLICE_LITERAL("1A         9A         "));
     buffer_append_text(payload, mbis);
 }
 

@@ -1,4 +1,4 @@
-#include "storage/beneficiary.h"
+#include "storage/mbi_link.h"
 #include "storage/suppression.h"
 #include "storage/verify_check.h"
 
@@ -69,4 +69,32 @@ enum status verify_suppression_file(struct verify *verify, struct slice key, str
     (void)verify;
     struct suppression_file file;
     return suppression_file_parse(key, value, &file, error);
+}
+
+/* Both sides are there; and if one of the two is somebody's, so is the other, unless he has no room for it.
+ */
+enum status verify_mbi_link(struct verify *verify, struct slice key, struct slice value, struct error *error)
+{
+    struct mbi_link link, back;
+    struct key other_key;
+    struct slice other_value;
+    struct mbi_row row, other;
+    struct beneficiary beneficiary;
+    enum status status = mbi_link_parse(key, value, &link, error);
+    if (status != STATUS_OK)
+        return status;
+    key_mbi_link(&other_key, link.other, link.mbi);
+    status = engine_get(verify->txn, TABLE_MBI_LINK, key_slice(&other_key), &other_value, error);
+    if (status == STATUS_OK)
+        status = mbi_link_parse(key_slice(&other_key), other_value, &back, error);
+    if (status == STATUS_OK)
+        status = mbi_row_get(verify->txn, link.mbi, &row, error);
+    if (status == STATUS_OK)
+        status = mbi_row_get(verify->txn, link.other, &other, error);
+    if (status != STATUS_OK || row.beneficiary_size == 0 || other.beneficiary_size)
+        return status;
+    status = beneficiary_get(verify->txn, mbi_row_beneficiary(&row), &beneficiary, error);
+    if (status == STATUS_OK && beneficiary.mbi_count < RESOURCE_MBI_MAX)
+        verify_fault(verify, TABLE_MBI_LINK, key, "whoever has the one MBI has not the other");
+    return status;
 }
