@@ -12,7 +12,7 @@
 
 #define MOVER_PERIOD_US US_PER_SECOND        /* between two looks at how many wait */
 #define MOVER_RETRY_US  (30 * US_PER_SECOND) /* for those that could not be moved, and after a failure */
-#define MOVER_REST      1                    /* rests so many times as long as a step took */
+#define MOVER_REST      3                    /* rests so many times as long as a step took */
 
 struct mover {
     struct service *service;

@@ -30,10 +30,10 @@
 #include "storage/control.h"
 
 /* Bounds of one step. */
-#define HOMES_STEP_BYTES    ((size_t)1024 * 1024) /* copied; one segment may exceed it */
-#define HOMES_STEP_SEGMENTS 512                   /* copied, and deleted */
-#define HOMES_STEP_ROWS     256                   /* beneficiaries looked at */
-#define HOMES_STEP_US       20000                 /* after which no further beneficiary is begun */
+#define HOMES_STEP_BYTES    ((size_t)512 * 1024) /* copied; one segment may exceed it */
+#define HOMES_STEP_SEGMENTS 512                  /* copied, and deleted */
+#define HOMES_STEP_ROWS     256                  /* beneficiaries looked at */
+#define HOMES_STEP_US       20000                /* after which no further beneficiary is begun */
 
 /* Within a write request: notes a beneficiary whose home has to change. */
 NODISCARD enum status homes_note(struct store_write *write, struct slice id,

@@ -9,6 +9,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import sluice
 
+MOVES = os.path.join(sluice.ROOT, "tests", "bench", "kickoff_beside_moves.py")
 SCRIPT = os.path.join(sluice.ROOT, "tests", "bench", "export_against_copy.py")
 
 
@@ -86,6 +87,17 @@ class CompareTest(unittest.TestCase):
             self.assertIn(f"`{name}`", text)
         with open(picture, encoding="utf-8") as file:
             self.assertGreaterEqual(file.read().count("<rect"), 20)
+
+
+class KickoffBesideMovesTest(unittest.TestCase):
+    def test_all_move_and_every_kick_off_is_counted(self):
+        report = json.loads(sluice.run(sys.executable, MOVES, "--smoke", "--json").stdout)
+        self.assertEqual([found["moves"]["beneficiaries"] for found in report["rounds"]], [6])
+        for kind in ("idle", "moving"):
+            self.assertGreater(len(report["rounds"][0][kind]["seconds"]), 0)
+        sys.path.insert(0, os.path.dirname(MOVES))
+        import kickoff_beside_moves
+        self.assertIn("times mean nothing", kickoff_beside_moves.markdown(report))
 
 
 if __name__ == "__main__":
