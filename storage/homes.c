@@ -179,7 +179,7 @@ static bool move_is_current(const struct move_plan *plan)
 static enum status move_plan_make(struct engine_txn *txn, struct slice id, struct move_plan *plan,
                                   struct error *error)
 {
-    struct summary left;
+    struct summary here, left;
     bool changes, has_room = true;
     enum status status = move_get(txn, id, &plan->move, error);
     if (status == STATUS_OK)
@@ -201,7 +201,9 @@ static enum status move_plan_make(struct engine_txn *txn, struct slice id, struc
     } else if (plan->home == plan->beneficiary.home) {
         plan->action = MOVE_FORGET;
     } else {
-        status = summary_get(txn, plan->home, id, &left, error);
+        status = summary_get(txn, plan->beneficiary.home, id, &here, error); /* the switch needs it */
+        if (status == STATUS_OK || status == STATUS_NOT_FOUND)
+            status = summary_get(txn, plan->home, id, &left, error);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND)
             return status;
         plan->left = status == STATUS_OK ? left.left : SEQUENCE_NEVER;

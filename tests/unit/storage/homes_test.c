@@ -594,6 +594,33 @@ static void damage_costs_only_itself(void **state)
     buffer_release(&kept);
 }
 
+static void a_damaged_summary_costs_only_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct summary summary;
+    struct key key;
+    struct error error = {0};
+    struct buffer kept = BUFFER_INIT;
+    struct slice value;
+    person(f, "b1", "1A", 2);
+    person(f, "b2", "2A", 2);
+    roster(f, ACO, "1A 2A");
+    key_aco_beneficiary(&key, 0, SLICE_LITERAL("b1"));
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_get(txn, TABLE_SUMMARY, key_slice(&key), &value, &error), STATUS_OK);
+    buffer_append_slice(&kept, value);
+    engine_end(txn);
+    assert_int_equal(summary_parse(SLICE_LITERAL("U"), &summary, &error), STATUS_CORRUPT);
+    store_fixture_put(&f->load.store, TABLE_SUMMARY, key_slice(&key), SLICE_LITERAL("U"));
+    struct homes_counts counts = move_all(f);
+    assert_int_equal(counts.moved, 1);
+    assert_int_equal(counts.waiting, 1);
+    assert_int_equal(rows_under(f, f->aco), 3); /* of the other: nothing was copied in vain */
+    store_fixture_put(&f->load.store, TABLE_SUMMARY, key_slice(&key), buffer_slice(&kept));
+    assert_int_equal(move_all(f).moved, 1);
+    buffer_release(&kept);
+}
+
 /* Rosters, loads, kick-offs and steps in any order against what each view gave at its kick-off. */
 static void in_any_order_every_view_stays_as_it_was(void **state)
 {
@@ -699,6 +726,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(from_a_removed_aco_to_the_one_whose_roster_comes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_move_pushes_no_history_out, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_costs_only_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_summary_costs_only_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(in_any_order_every_view_stays_as_it_was, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
