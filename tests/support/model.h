@@ -17,14 +17,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MODEL_ACOS          3
-#define MODEL_BENEFICIARIES 12
-#define MODEL_MBIS          16
-#define MODEL_NUMBERS       60 /* of a type */
-#define MODEL_CONTENT_MAX   700
-#define MODEL_ROSTERS_MAX   256 /* of an ACO */
-#define MODEL_INTERVALS_MAX 256 /* of an ACO and a beneficiary */
-#define MODEL_ITEMS_MAX     (2 * MODEL_NUMBERS + MODEL_BENEFICIARIES)
+#define MODEL_ACOS            3
+#define MODEL_BENEFICIARIES   12
+#define MODEL_MBIS            16
+#define MODEL_NUMBERS         60 /* of a type */
+#define MODEL_CONTENT_MAX     700
+#define MODEL_ROSTERS_MAX     256 /* of an ACO */
+#define MODEL_INTERVALS_MAX   256 /* of an ACO and a beneficiary */
+#define MODEL_PREFERENCES_MAX 256 /* of an MBI */
+#define MODEL_ITEMS_MAX       (2 * MODEL_NUMBERS + MODEL_BENEFICIARIES)
 
 enum model_type { MODEL_EOB, MODEL_COVERAGE, MODEL_PATIENT, MODEL_TYPES };
 
@@ -53,12 +54,20 @@ struct model_version {
     struct moment stamp;             /* what it is exported under */
 };
 
+/* What is known of a resource that was deleted, and does not stand again. */
+struct model_tombstone {
+    bool exists;
+    int owner; /* -1: it never stood here, and nobody is told */
+    struct moment source, stamp;
+};
+
 struct model_interval {
     struct moment start, end; /* end excluded; MODEL_FOREVER while it lasts */
 };
 
 struct model_attribution { /* of a beneficiary to an ACO */
     bool direct;           /* by import --aco */
+    struct moment direct_since;
     bool exportable;
     struct model_interval intervals[MODEL_INTERVALS_MAX];
     int interval_count;
@@ -71,6 +80,22 @@ struct model_beneficiary {
     struct model_attribution of[MODEL_ACOS];
 };
 
+struct model_preference {
+    int64_t at; /* the begin of its day */
+    bool opts_out;
+};
+
+struct model_mbi {
+    int carrier; /* the beneficiary whose Patient carries it; -1: nobody */
+    struct model_preference preferences[MODEL_PREFERENCES_MAX];
+    int preference_count;
+    /* As was found when it was looked at last, which is when one came, or when time had changed the answer.
+     */
+    bool suppressed;
+    struct moment lifted; /* since when it is not; of one that never was: MODEL_NEVER */
+    int64_t due;          /* when time may change the answer; MODEL_FOREVER */
+};
+
 struct model_roster {
     int64_t at;
     int name;
@@ -79,6 +104,7 @@ struct model_roster {
 struct model_aco {
     int64_t given;           /* newest transactionTime */
     bool listed[MODEL_MBIS]; /* by its newest roster */
+    struct moment listed_since[MODEL_MBIS];
     struct model_roster rosters[MODEL_ROSTERS_MAX];
     int roster_count;
 };
@@ -86,10 +112,12 @@ struct model_aco {
 struct model {
     struct model_aco acos[MODEL_ACOS];
     struct model_beneficiary beneficiaries[MODEL_BENEFICIARIES];
-    int carrier[MODEL_MBIS];                /* the beneficiary whose Patient carries it; -1: nobody */
-    int owner[MODEL_TYPES][MODEL_NUMBERS];  /* -1: never seen */
-    int newest[MODEL_TYPES][MODEL_NUMBERS]; /* index of its version; -1: none */
-    struct model_version *versions;         /* all there ever were; owned */
+    struct model_mbi mbis[MODEL_MBIS];
+    int lookback_days; /* 0: none */
+    bool lookback_changed;
+    int newest[MODEL_TYPES][MODEL_NUMBERS]; /* index of the version that stands; -1: none */
+    struct model_tombstone tombstones[MODEL_TYPES][MODEL_NUMBERS];
+    struct model_version *versions; /* all there ever were; owned */
     int version_count;
 };
 
@@ -101,7 +129,8 @@ void model_release(struct model *model);
 struct model_line {
     enum model_type type;
     int number;
-    int beneficiary;
+    int beneficiary; /* of a deletion: model_find_owners */
+    bool deletes;    /* then without content; without a time: now */
     char content[MODEL_CONTENT_MAX];
     bool has_time;
     int64_t time;
@@ -110,8 +139,15 @@ struct model_line {
 };
 
 struct model_counts {
-    unsigned added, replaced, identical, late, refused, stamped, undated, future;
+    unsigned added, replaced, identical, late, refused, stamped, undated, future, deleted, deleted_unknown;
 };
+
+/* Whose the resources are that an import's lines delete: as is known, else as its other lines say; -1:
+ * nobody's. */
+void model_find_owners(const struct model *model, struct model_line *lines, int count);
+
+/* The time by which what stands, or was deleted, is judged against what comes; NULL: neither. */
+const struct moment *model_source(const struct model *model, enum model_type type, int number);
 
 /* Lines of one import, or of one beneficiary and type. `aco` -1: without --aco. `now`: no line's time lies
  * between it and the import's own clock. `span`: in which its write requests' instants lie; what is stamped
@@ -124,6 +160,15 @@ enum model_verdict { MODEL_ACCEPTED, MODEL_REPEATED, MODEL_OUTDATED, MODEL_AHEAD
 enum model_verdict model_roster(struct model *model, int aco, int name, int64_t at,
                                 const bool listed[MODEL_MBIS], int64_t now, struct moment span);
 
+/* Preferences of one MBI. `now` as above. */
+void model_prefer(struct model *model, int mbi, const struct model_preference *preferences, int count,
+                  int64_t now, struct moment span);
+/* It takes effect with the next model_settle. */
+void model_set_lookback(struct model *model, int days);
+/* Lets opt-outs follow the time. */
+void model_settle(struct model *model, int64_t now, struct moment span);
+
+/* Settles, too. */
 void model_kick_off(struct model *model, int aco, int64_t transaction_time);
 
 /* ---- what it answers ---- */
@@ -143,9 +188,20 @@ struct model_item {
     int version;
 };
 
+struct model_deletion {
+    enum model_type type;
+    int number;
+    int owner;
+    struct moment stamp;
+};
+
 struct model_answer {
     struct model_item items[MODEL_ITEMS_MAX];
     int count;
+    struct model_deletion deletions[MODEL_ITEMS_MAX];
+    int deletion_count;
+    bool exportable[MODEL_BENEFICIARIES];
+    bool existing[MODEL_BENEFICIARIES]; /* exportable, and was at _since */
 };
 void model_answer(const struct model *model, const struct model_request *request,
                   struct model_answer *ret_answer);
