@@ -272,6 +272,12 @@ void model_settle(struct model *model, int64_t now, struct moment span)
     }
 }
 
+void model_restored(struct model *model, int64_t now)
+{
+    for (int aco = 0; aco < MODEL_ACOS; aco++)
+        model->acos[aco].given = now;
+}
+
 void model_kick_off(struct model *model, int aco, int64_t transaction_time)
 {
     require(transaction_time > model->acos[aco].given, "a transactionTime is not later than the one before");

@@ -168,6 +168,9 @@ void model_set_lookback(struct model *model, int days);
 /* Lets opt-outs follow the time. */
 void model_settle(struct model *model, int64_t now, struct moment span);
 
+/* A store that was brought back may have given transactionTimes until now. */
+void model_restored(struct model *model, int64_t now);
+
 /* Settles, too. */
 void model_kick_off(struct model *model, int aco, int64_t transaction_time);
 

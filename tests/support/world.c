@@ -19,7 +19,8 @@ const char *const operation_names[OPERATION_KIND_COUNT] = {
     [OPERATION_STEP] = "step",       [OPERATION_FINISH] = "finish",     [OPERATION_CANCEL] = "cancel",
     [OPERATION_COLLECT] = "collect", [OPERATION_CLOCK] = "clock",       [OPERATION_REOPEN] = "reopen",
     [OPERATION_CRASH] = "crash",     [OPERATION_VERIFY] = "verify",     [OPERATION_MOVE] = "move",
-    [OPERATION_COMPACT] = "compact", [OPERATION_OPT_OUT] = "opt out",   [OPERATION_MERGE] = "merge"};
+    [OPERATION_COMPACT] = "compact", [OPERATION_OPT_OUT] = "opt out",   [OPERATION_RESTORE] = "restore",
+    [OPERATION_MERGE] = "merge"};
 
 static const struct {
     unsigned weight;
@@ -30,7 +31,8 @@ static const struct {
     [OPERATION_STEP] = {16, true},   [OPERATION_FINISH] = {8, true},   [OPERATION_CANCEL] = {2, true},
     [OPERATION_COLLECT] = {3, true}, [OPERATION_CLOCK] = {9, true},    [OPERATION_REOPEN] = {2, false},
     [OPERATION_CRASH] = {5, false},  [OPERATION_VERIFY] = {3, false},  [OPERATION_MOVE] = {6, true},
-    [OPERATION_COMPACT] = {3, true}, [OPERATION_OPT_OUT] = {6, false}, [OPERATION_MERGE] = {3, true},
+    [OPERATION_COMPACT] = {3, true}, [OPERATION_OPT_OUT] = {6, false}, [OPERATION_RESTORE] = {1, false},
+    [OPERATION_MERGE] = {3, true},
 };
 
 enum operation_kind operation_choose_kind(uint64_t *random, bool in_crash)

@@ -56,7 +56,8 @@ enum operation_kind {
     OPERATION_MOVE, /* some beneficiaries to new homes, or a part of one */
     OPERATION_COMPACT,
     OPERATION_OPT_OUT,
-    OPERATION_MERGE, /* packs one beneficiary's compaction; sent with OPERATION_SEND */
+    OPERATION_RESTORE, /* goes on with a copy, as after a restore */
+    OPERATION_MERGE,   /* packs one beneficiary's compaction; sent with OPERATION_SEND */
     OPERATION_KIND_COUNT
 };
 

@@ -225,7 +225,9 @@ void load_choose(struct world *world, struct load *load, uint64_t *random, bool 
     model_find_owners(&world->model, load->lines, load->count);
     drop_rivals(world, load);
     for (int i = 0; one_group && i < load->count; i++) {
-        if (load->lines[i].beneficiary != load->lines[0].beneficiary)
+        bool is_nobodys = load->lines[0].beneficiary < 0;
+        if (load->lines[i].beneficiary != load->lines[0].beneficiary ||
+            (is_nobodys && load->lines[i].number != load->lines[0].number))
             load->lines[i--] = load->lines[--load->count]; /* a deletion of another one's */
     }
     for (int i = 0; i < load->count; i++) {

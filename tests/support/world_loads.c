@@ -204,6 +204,8 @@ void operation_send(struct world *world, uint64_t random)
                 world_fail(world, "a delta stays stale, though nothing changes");
         }
     }
+    if (pending->load.lines[0].beneficiary < 0) /* whose it is may be known by now */
+        model_find_owners(&world->model, pending->load.lines, pending->load.count);
     struct model_counts counts;
     model_import(&world->model, pending->load.aco, pending->load.lines, pending->load.count,
                  pending->load.now, world_span(world, world->instant), pending->after, &counts);

@@ -43,6 +43,7 @@ void job_finish(struct world *world, struct tracked_job *job);
 /* world_restarts.c */
 void operation_clock(struct world *world, uint64_t random);
 void operation_reopen(struct world *world, uint64_t random);
+void operation_restore(struct world *world, uint64_t random);
 void operation_crash(struct world *world, uint64_t random);
 void operation_verify(struct world *world, uint64_t random);
 

@@ -3,6 +3,7 @@
 #include "codec/base/failpoint.h"
 #include "server/expiry.h"
 #include "server/limiter.h"
+#include "storage/restored.h"
 #include "storage/verify.h"
 #include "tests/support/world_answers.h"
 
@@ -106,6 +107,37 @@ void operation_reopen(struct world *world, uint64_t random)
     world_start_server(world, draw_one_in(&random, 2));
     world_settle(world);
     jobs_look(world);
+    (void)world_span(world, 0);
+}
+
+static enum status take_piece(void *context, struct slice bytes, struct error *error)
+{
+    if (fwrite(bytes.data, 1, bytes.size, context) != bytes.size)
+        return error_set_errno(error, "the copy cannot be written");
+    return STATUS_OK;
+}
+
+void operation_restore(struct world *world, uint64_t random)
+{
+    (void)random;
+    struct error error = {0};
+    struct store_restored restored;
+    char copy[STORE_FIXTURE_PATH_MAX + 32], path[STORE_FIXTURE_PATH_MAX + 32];
+    snprintf(copy, sizeof copy, "%s/copy.mdb", world->root);
+    snprintf(path, sizeof path, "%s/store.mdb", world->dir);
+    FILE *file = fopen(copy, "wb");
+    if (!file)
+        world_fail(world, "%s: %s", copy, strerror(errno));
+    world_expect_ok(world, engine_copy(store_engine(world->store), take_piece, file, &error), &error);
+    if (fclose(file) != 0)
+        world_fail(world, "%s: %s", copy, strerror(errno));
+    world_close(world);
+    if (rename(copy, path) != 0)
+        world_fail(world, "%s: %s", path, strerror(errno));
+    world_open(world);
+    store_restored_init(&restored);
+    world_expect_ok(world, writer_call(world->writer, &restored.request, &error), &error);
+    model_restored(&world->model, restored.ret_instant_us);
     (void)world_span(world, 0);
 }
 
@@ -249,8 +281,9 @@ void operation_run(struct world *world, const struct operation *operation)
         [OPERATION_CANCEL] = operation_cancel,     [OPERATION_COLLECT] = operation_collect,
         [OPERATION_CLOCK] = operation_clock,       [OPERATION_REOPEN] = operation_reopen,
         [OPERATION_CRASH] = operation_crash,       [OPERATION_VERIFY] = operation_verify,
-        [OPERATION_OPT_OUT] = operation_opt_out,   [OPERATION_MOVE] = operation_move,
-        [OPERATION_COMPACT] = operation_compact,   [OPERATION_MERGE] = operation_merge};
+        [OPERATION_OPT_OUT] = operation_opt_out,   [OPERATION_RESTORE] = operation_restore,
+        [OPERATION_MOVE] = operation_move,         [OPERATION_COMPACT] = operation_compact,
+        [OPERATION_MERGE] = operation_merge};
     memset(&world->ack, 0, sizeof world->ack);
     world->doing = operation_names[operation->kind];
     world->done[operation->kind]++;
