@@ -58,6 +58,7 @@ void operation_roster(struct world *world, uint64_t random)
         buffer_append_sized(&payload, slice_from_text(aco_ids[aco]));
         buffer_append_sized(&payload, slice_from_text(text));
         buffer_append_i64(&payload, at);
+        buffer_append_sized(&payload, slice_make("", 0)); /* no links */
         for (int i = 0; i < MODEL_MBIS; i++) {
             if (listed[i])
                 buffer_appendf(&payload, "%-11s", mbi_texts[i]);
