@@ -15,8 +15,8 @@ struct bundle_walk {
     uint64_t number;
     struct slice updated, timestamp;
     /* Of the entry that is being read. */
-    const char *begin;     /* of its resource, if that is an object */
-    struct slice resource; /* data NULL: none */
+    const char *begin;     /* of its resource, once that has begun, if it is a container */
+    struct slice resource; /* data NULL: none. What is no object is refused later, so that it is counted */
     struct slice url, modified;
     bool deletes;
 };
@@ -127,12 +127,12 @@ static enum status walk_event(void *context, enum json_event event, struct slice
     if (depth != 3 || walk->part != ENTRY_RESOURCE)
         return STATUS_OK;
     struct slice token = json_reader_token(walk->bundle->reader);
-    if (event == JSON_EVENT_OBJECT_BEGIN)
+    if (event == JSON_EVENT_OBJECT_BEGIN || event == JSON_EVENT_ARRAY_BEGIN)
         walk->begin = token.data;
-    else if (event == JSON_EVENT_OBJECT_END && walk->begin)
+    else if (walk->begin)
         walk->resource = slice_make(walk->begin, (size_t)(token.data + token.size - walk->begin));
-    else if (!walk->resource.data)
-        walk->resource = token; /* no object: is refused as a resource, so that it is counted */
+    else
+        walk->resource = token;
     return STATUS_OK;
 }
 

@@ -154,7 +154,7 @@ class ClientsTest(unittest.TestCase):
             manifest = json.load(file)
         token = self.server.token()
         names = {"manifest.json"}
-        for item in manifest["output"]:
+        for item in manifest["output"] + manifest["deleted"]:
             url = self.server.base + re.sub(r"^https://[^/]+", "", item["url"])
             name = f"{item['type']}-{url.split('/')[-1]}"
             names.add(name)
@@ -180,6 +180,18 @@ class ClientsTest(unittest.TestCase):
                 manifest = self.compare(out)
                 self.assertRegex(manifest["request"], r"(?i)/Group/all/\$export\?.*_since=2024-06-13T20%3A00%3A00.000%2B05%3A00")
                 self.assertEqual({item["type"] for item in manifest["output"]}, {"ExplanationOfBenefit", "Patient"})
+
+    def test_deletions_arrive_too(self):
+        manifest, lines = self.server.export()
+        gone = [json.loads(line)["id"] for line in lines["ExplanationOfBenefit"][:3]]
+        entries = [{"request": {"method": "DELETE", "url": f"ExplanationOfBenefit/{name}"}} for name in gone]
+        self.site.ctl("import", self.site.write("deleted.ndjson", json.dumps({"resourceType": "Bundle", "entry": entries})))
+        for name in ("sh", "py", "go"):
+            with self.subTest(name):
+                out, _ = self.run_client(name, self.server.base, since=manifest["transactionTime"])
+                self.assertEqual([item["type"] for item in self.compare(out)["deleted"]], ["Bundle"])
+                text = "".join(open(os.path.join(out, file)).read() for file in os.listdir(out) if "-deleted" in file)
+                self.assertEqual(sorted(re.findall(r'"ExplanationOfBenefit/([^"]+)"', text)), sorted(gone))
 
     def test_tokens_are_renewed_and_broken_downloads_resumed(self):
         for name in ("sh", "py", "go"):

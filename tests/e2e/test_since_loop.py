@@ -130,6 +130,7 @@ class Model:
         self.repeated = []   # (since, beneficiary, line) of lines that were here already, byte for byte
         self.outside = []    # the same of lines whose lastUpdated is not later than _since
         self.in_full = []    # (since, beneficiary) of those of `outside` whose Patient had come before
+        self.told = set()    # (type, id, instant) of the deletions that came
 
     def pull(self, client):
         manifest, files = client.export(wire.since(self.path, self.since) if self.since else self.path)
@@ -153,9 +154,25 @@ class Model:
                 if who in self.known:
                     self.in_full.append((self.since, who))
             self.lines[key] = text
+        for item in manifest["deleted"]:
+            self.apply_deletions(manifest, client.download(item), seen)
         self.known |= {name for kind, name in seen if kind == "Patient"}
         self.since = manifest["transactionTime"]
         return seen
+
+    def apply_deletions(self, manifest, lines, seen):
+        for line in map(json.loads, lines):
+            instant = microseconds(line["meta"]["lastUpdated"])
+            if not self.since or not microseconds(self.since) < instant <= microseconds(manifest["transactionTime"]):
+                raise AssertionError(f"a deletion outside {self.since} to {manifest['transactionTime']}: {line}")
+            for entry in line["entry"]:
+                key = tuple(entry["request"]["url"].split("/"))
+                if key in seen:
+                    raise AssertionError(f"{key} is in output and deleted since {self.since}")
+                if (key, instant) in self.told:
+                    raise AssertionError(f"{key} was told as deleted before: {line}")
+                self.told.add((key, instant))
+                self.lines.pop(key, None)
 
 
 class ClaimsTest(unittest.TestCase):
@@ -207,6 +224,53 @@ class ClaimsTest(unittest.TestCase):
         self.assertEqual(keys, set(model.lines))
         for key, text in model.lines.items():
             self.assertTrue(content(text) in sent, f"{key} was never sent so: {text}")
+
+
+class DeletionsTest(unittest.TestCase):
+    """Claims come, change, go and come back, in one load and in others. Both endpoints."""
+
+    timeout_seconds = 400
+    BENEFICIARIES = 6
+    CLAIMS = 8
+
+    def make_lines(self, importer):
+        generator = importer.generator
+        found = []
+        for _ in range(generator.randint(1, 5)):
+            number, item = generator.randrange(self.BENEFICIARIES), generator.randrange(self.CLAIMS)
+            if generator.random() < 0.5:
+                found.append(wire.line("ExplanationOfBenefit", number, importer.updated(), item, f"{generator.randrange(1 << 30)}"))
+                continue
+            updated = importer.updated()
+            found.append(json.dumps({
+                "resourceType": "Bundle", **({"meta": {"lastUpdated": updated}} if updated else {}),
+                "entry": [{"request": {"method": "DELETE", "url": f"ExplanationOfBenefit/carrier-{wire.beneficiary_id(number)}-{item}"}}]}))
+        return found
+
+    def test_each_deletion_is_told_once_and_nothing_is_missed(self):
+        loop = Loop(self, importers=2)
+        base = [text for number in range(self.BENEFICIARIES) for text in wire.lines_of(number, "2021-01-01T00:00:00Z", 2)]
+        loop.ctl("import", "--aco", ACO, "-", text="".join(text + "\n" for text in base))
+        models = [Model(wire.GROUP), Model(wire.PATIENT)]
+        for importer in loop.importers:
+            importer.start()
+        for _ in range(ROUNDS // 4):
+            for model in models:
+                model.pull(loop.client)
+            loop.jump()
+        loop.stop_importers()
+        for model in models:
+            model.pull(loop.client)
+            told = len(model.told)
+            self.assertEqual(model.pull(loop.client), set(), "nothing changed any more")
+            self.assertEqual(len(model.told), told, "and nothing is told twice")
+            self.assertEqual(model.repeated, [])
+            self.assertEqual(model.outside, [])
+            full = Model(model.path)
+            full.pull(loop.client)
+            self.assertEqual(full.lines, model.lines)
+            self.assertGreater(told, ROUNDS // 8, "much was deleted")
+        self.assertIn("0 faults", loop.ctl("verify"))
 
 
 class RostersTest(unittest.TestCase):

@@ -52,8 +52,9 @@ type file struct {
 }
 
 type manifest struct {
-	Output []file `json:"output"`
-	Error  []file `json:"error"`
+	Output  []file `json:"output"`
+	Deleted []file `json:"deleted"` // Bundles of DELETE requests: what is gone since -since
+	Error   []file `json:"error"`
 }
 
 // patientConn gives up when no byte has come for a while, however long the whole takes.
@@ -382,7 +383,7 @@ func run() error {
 	for _, list := range []struct {
 		prefix string
 		files  []file
-	}{{"", found.Output}, {"errors-", found.Error}} {
+	}{{"", found.Output}, {"", found.Deleted}, {"errors-", found.Error}} {
 		for _, item := range list.files {
 			name := filepath.Join(*out, list.prefix+item.Type+"-"+path.Base(item.URL))
 			if err := c.download(item, name); err != nil {

@@ -181,7 +181,8 @@ def main():
     with open(os.path.join(options.out, "manifest.json"), "wb") as file:
         file.write(body)
     manifest = json.loads(body)
-    for prefix, items in (("", manifest["output"]), ("errors-", manifest["error"])):
+    # What is gone since --since comes as Bundles of DELETE requests.
+    for prefix, items in (("", manifest["output"] + manifest.get("deleted", [])), ("errors-", manifest["error"])):
         for item in items:
             name = item["url"].rsplit("/", 1)[1]
             client.download(item, os.path.join(options.out, f"{prefix}{item['type']}-{name}"))

@@ -80,7 +80,7 @@ refused() {
     die "$1: status $status $(sed -n 's/.*"diagnostics" *: *"\([^"]*\)".*/\1/p' "$work/body" | head -c 300)"
 }
 
-# entries LIST: type, url, count and fileSize (- for none) of the manifest's output or error.
+# entries LIST: type, url, count and fileSize (- for none) of the manifest's output, deleted or error.
 entries() {
     tr -d '\n' <"$folder/manifest.json" | sed -n "s/.*\"$1\" *: *\[\([^]]*\)\].*/\1/p" | awk -v RS='}' '
         function value(name) {
@@ -137,7 +137,7 @@ cp "$work/body" "$folder/manifest.json"
 
 while read -r type url count size; do
     download "$type" "$url" "$count" "$size"
-done < <(entries output)
+done < <(entries output; entries deleted) # what is gone since SINCE: Bundles of DELETE requests
 problems=0
 while read -r type url count size; do
     download "errors-$type" "$url" "$count" "$size"
