@@ -254,7 +254,7 @@ class DeletionsTest(unittest.TestCase):
         models = [Model(wire.GROUP), Model(wire.PATIENT)]
         for importer in loop.importers:
             importer.start()
-        for _ in range(ROUNDS // 4):
+        for _ in range(ROUNDS // 8):
             for model in models:
                 model.pull(loop.client)
             loop.jump()
@@ -269,7 +269,7 @@ class DeletionsTest(unittest.TestCase):
             full = Model(model.path)
             full.pull(loop.client)
             self.assertEqual(full.lines, model.lines)
-            self.assertGreater(told, ROUNDS // 8, "much was deleted")
+            self.assertGreater(told, ROUNDS // 16, "much was deleted")
         self.assertIn("0 faults", loop.ctl("verify"))
 
 
