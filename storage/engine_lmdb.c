@@ -942,7 +942,7 @@ static enum status lmdb_release_space(struct engine_txn *txn, int64_t max_us, ui
     MDB_txn *snapshot = NULL;
     MDB_envinfo info;
     MDB_stat stat;
-    uint64_t page = *position;
+    uint64_t page = *position, page_count = 0;
     (void)lmdb_clear_stale_readers(txn->engine);
     int code = mdb_env_info(engine->env, &info);
     if (code == 0)
@@ -957,7 +957,7 @@ static enum status lmdb_release_space(struct engine_txn *txn, int64_t max_us, ui
         goto done;
     release.page_bytes = stat.ms_psize;
     release.free = mem_alloc(WINDOW_PAGES / 8);
-    uint64_t page_count = info.me_last_pgno + 1;
+    page_count = info.me_last_pgno + 1;
     do {
         memset(release.free, 0, WINDOW_PAGES / 8);
         release.begin = page;
