@@ -251,6 +251,8 @@ static void *expiry_main(void *argument)
         }
         pthread_mutex_unlock(&expiry->lock);
         bool more = settle_suppressions(expiry);
+        /* What a tool that was killed was reading would else be kept until the next start. */
+        engine_clear_stale_readers(store_engine(expiry->service->store));
         pthread_mutex_lock(&expiry->lock);
         if (more)
             continue;

@@ -7,7 +7,8 @@
  * for it: job_state_at.
  *
  * The same thread applies opt-outs that come into force or run out (storage/suppression.h). Kick-offs do not
- * wait for it either: they apply what is due themselves.
+ * wait for it either: they apply what is due themselves. And it frees the slots of readers whose process
+ * died.
  *
  * Threading: expiry_watch and expiry_remove from any thread.
  */

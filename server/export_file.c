@@ -134,6 +134,11 @@ static enum status begin(struct export_file *file, struct error *error)
     if (status == STATUS_OK)
         status = export_output_open(&file->index, file->dir, file->job->id, file->plan->uuid,
                                     JOB_FILE_INDEX_SUFFIX, error);
+    if (status == STATUS_BUSY) {
+        export_output_release(&file->data);
+        export_output_release(&file->index);
+        return status;
+    }
     if (status == STATUS_OK && file->job->partial_manifests)
         file->feed = export_feed_new(file->data.fd, file->index.fd);
     encoder_begin(file->encoder);
@@ -305,6 +310,10 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
         return status; /* nothing was done: may be tried again */
     if (!file->begun)
         status = begin(file, error);
+    if (status == STATUS_BUSY) { /* still nothing was done */
+        engine_end(txn);
+        return status;
+    }
     if (status == STATUS_OK)
         status = exportable_scan_open(txn, file->job->aco, file->job->sequence, file->job->since_us,
                                       &scans.beneficiaries, error);
@@ -380,7 +389,7 @@ enum status export_file_finish(struct export_file *file, struct export_file_resu
         status = publish(file, outputs, count, error);
     export_output_release(&errors);
     if (status != STATUS_OK)
-        return status;
+        return status == STATUS_BUSY ? STATUS_IO : status; /* too late to begin again */
     *ret_result = (struct export_file_result){
         .count = encoder_count(file->encoder),
         .raw_bytes = encoder_raw_bytes(file->encoder),

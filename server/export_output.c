@@ -26,10 +26,9 @@ enum status export_output_open(struct export_output *output, const char *dir, ui
     buffer_release(&path);
     output->bytes = 0;
     output->flushed = 0;
-    if (failpoint_hit("export.file.open") ||
-        (output->fd = open(output->part_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
-        return error_set_errno(error, "%s: cannot make", output->part_path);
-    return STATUS_OK;
+    if (!failpoint_hit("export.file.open"))
+        output->fd = open(output->part_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return output->fd >= 0 ? STATUS_OK : disk_open_failed(output->part_path, error);
 }
 
 enum status export_output_write(struct export_output *output, const struct iovec *slices, size_t count,

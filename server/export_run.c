@@ -127,6 +127,10 @@ enum status export_run_plan(struct export_run *run, const struct run_context *co
     if (status == STATUS_OK)
         status = disk_check_reserve(store_dir(context->service->store), context->options->disk_reserve_bytes,
                                     error);
+    /* Before the first step: a folder for which file descriptors are short is tried again, a plan that is
+     * done is not. */
+    if (status == STATUS_OK && !run->plan)
+        status = job_files_make(store_dir(context->service->store), run->id, error);
     if (status == STATUS_OK && !run->job.planned) {
         if (!run->plan)
             run->plan = export_plan_new(&run->job, context->options->file_bytes_max);
@@ -135,8 +139,6 @@ enum status export_run_plan(struct export_run *run, const struct run_context *co
     } else {
         done = true; /* by an earlier process */
     }
-    if (status == STATUS_OK && done)
-        status = job_files_make(store_dir(context->service->store), run->id, error);
     times->plan_us += clock_monotonic_us() - begin_us;
     if (status == STATUS_OK && done && !run->job.planned)
         status = store_plan(run, context, times, error);

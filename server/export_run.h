@@ -51,6 +51,7 @@ struct export_run {
     bool token_returned;
     uint64_t served;     /* turn in which it last got a worker */
     int64_t retry_at_us; /* not before; 0: at once */
+    bool has_waited;     /* for what passes, and told so */
     uint64_t planned_bytes, done_bytes;
     int64_t files_begun_us;     /* when the first file was begun, */
     uint64_t files_begun_bytes; /* and what had been done before */

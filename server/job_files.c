@@ -25,11 +25,18 @@ static void folder_path(struct buffer *target, const char *dir, const uint64_t *
         buffer_appendf(target, "/%" PRIu64, *job_id);
 }
 
+enum status disk_open_failed(const char *path, struct error *error)
+{
+    bool is_passing = errno == EMFILE || errno == ENFILE;
+    enum status status = error_set_errno(error, "%s: cannot open", path);
+    return is_passing ? STATUS_BUSY : status;
+}
+
 enum status disk_sync_folder(const char *path, struct error *error)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return error_set_errno(error, "%s: cannot open", path);
+        return disk_open_failed(path, error);
     enum status status = STATUS_OK;
     if (failpoint_hit("export.dir-fsync") || fsync(fd) != 0)
         status = error_set_errno(error, "%s: cannot sync", path);

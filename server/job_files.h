@@ -54,6 +54,9 @@ NODISCARD enum status job_files_sweep(const char *dir, struct job_files_sweep *s
 /* STATUS_NO_SPACE if fewer than reserve_bytes are free where DIR is. */
 NODISCARD enum status disk_check_reserve(const char *dir, uint64_t reserve_bytes, struct error *error);
 
+/* What errno says of an open() that failed. STATUS_BUSY if file descriptors are short: that passes. */
+NODISCARD enum status disk_open_failed(const char *path, struct error *error);
+
 /* open, fsync, close. */
 NODISCARD enum status disk_sync_folder(const char *path, struct error *error);
 

@@ -47,7 +47,7 @@ static const char usage[] =
     "Its log goes to standard error, JSON, one line an event.\n"
     "\n"
     "SIGTERM, SIGINT: no new connections; requests and downloads that have begun finish, within a\n"
-    "limit; exports go on at the next start. SIGHUP: the settings that may\n"
+    "limit, and at once after a second one; exports go on at the next start. SIGHUP: the settings that may\n"
     "change while it runs and the certificate are read again; nobody is cut off.\n"
     "\n"
     "Examples:\n"
@@ -294,13 +294,27 @@ static enum status start(struct server *server, struct error *error)
     return status;
 }
 
+/* A further SIGTERM or SIGINT cuts the time short that downloads are given. */
+static bool is_told_again(void *context)
+{
+    const sigset_t *signals = context;
+    for (int number; (number = sigtimedwait(signals, NULL, &(struct timespec){0})) > 0;) {
+        if (number == SIGHUP)
+            continue;
+        log_event(LOG_LEVEL_INFO, "stopping", "at once, on signal %d", number);
+        return true;
+    }
+    return false;
+}
+
 /* Also of a server that was started in part. The reactors wait for exchanges that signer, writer and exports
  * hold, so those stop later. */
-static void stop(struct server *server)
+static void stop(struct server *server, const sigset_t *signals)
 {
     struct service *service = &server->service;
     if (server->reactors) {
-        reactors_drain(server->reactors, server->config->stop_grace_seconds * 1000);
+        reactors_drain(server->reactors, server->config->stop_grace_seconds * 1000, is_told_again,
+                       (void *)(uintptr_t)signals);
         reactors_stop(server->reactors);
     }
     control_server_stop(server->control);
@@ -422,7 +436,7 @@ int main(int argc, char **argv)
     enum status status = start(&server, &error);
     if (status == STATUS_OK)
         run(&server, &signals);
-    stop(&server);
+    stop(&server, &signals);
     if (status != STATUS_OK)
         fail(EXIT_STATUS_FAILED, error.text);
     log_event(LOG_LEVEL_INFO, "stopped", "all is on disk");

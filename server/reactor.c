@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define DRAIN_LOOK_US            (US_PER_SECOND / 10)
 #define LISTEN_BACKLOG           1024
 #define ACCEPTS_PER_TURN_MAX     64
 #define ACCEPT_PAUSE_MS          100
@@ -436,7 +437,8 @@ static bool reactors_await_drained(struct reactors *reactors, int64_t deadline_u
     return in_time;
 }
 
-void reactors_drain(struct reactors *reactors, unsigned grace_ms)
+void reactors_drain(struct reactors *reactors, unsigned grace_ms, bool (*is_hurried)(void *context),
+                    void *context)
 {
     int64_t deadline_us = clock_monotonic_us() + (int64_t)grace_ms * 1000;
     if (reactors_await_drained(reactors, 0))
@@ -444,8 +446,13 @@ void reactors_drain(struct reactors *reactors, unsigned grace_ms)
     for (unsigned i = 0; i < reactors->count; i++)
         if (reactors->each[i].has_thread)
             control_send(&reactors->each[i], &reactors->each[i].drain, act_drain);
-    if (reactors_await_drained(reactors, deadline_us))
-        return;
+    for (int64_t now_us; (now_us = clock_monotonic_us()) < deadline_us;) {
+        int64_t look_us = now_us + DRAIN_LOOK_US;
+        if (reactors_await_drained(reactors, look_us < deadline_us ? look_us : deadline_us))
+            return;
+        if (is_hurried && is_hurried(context))
+            break;
+    }
     for (unsigned i = 0; i < reactors->count; i++)
         if (reactors->each[i].has_thread)
             control_send(&reactors->each[i], &reactors->each[i].cut, act_cut);
@@ -456,7 +463,7 @@ void reactors_stop(struct reactors *reactors)
 {
     if (!reactors)
         return;
-    reactors_drain(reactors, 0);
+    reactors_drain(reactors, 0, NULL, NULL);
     for (unsigned i = 0; i < reactors->count; i++) {
         struct reactor *reactor = &reactors->each[i];
         if (!reactor->has_thread)

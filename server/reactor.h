@@ -57,8 +57,10 @@ NODISCARD enum status reactors_start(const struct reactors_options *options, str
 /* "127.0.0.1:41235": where they listen, with the port that was chosen. */
 const char *reactors_address(const struct reactors *reactors);
 /* Stops accepting; idle connections close, those in an exchange finish it within grace_ms, then all are
- * cut. Returns when no connection is left. */
-void reactors_drain(struct reactors *reactors, unsigned grace_ms);
+ * cut. So they are as soon as `is_hurried` (NULL: never), asked several times a second, says so. Returns when
+ * no connection is left. */
+void reactors_drain(struct reactors *reactors, unsigned grace_ms, bool (*is_hurried)(void *context),
+                    void *context);
 /* Joins and frees; cuts what was not drained. Waits for the exchanges that handlers still hold, so whoever
  * sends those (the writer, the signer) stops later. */
 void reactors_stop(struct reactors *reactors);

@@ -231,6 +231,14 @@ static void explain_memory_faults(void)
     }
 }
 
+/* A bound of file sizes (RLIMIT_FSIZE) is then an error of the write, and not the end of the process. */
+static void tell_full_files(void)
+{
+    struct sigaction now, wanted = {.sa_handler = SIG_IGN};
+    if (sigaction(SIGXFSZ, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        sigaction(SIGXFSZ, &wanted, NULL);
+}
+
 /* ---- Opening ---- */
 
 /* Opens the tables by name, all in one transaction; with `create` it makes them. */
@@ -246,8 +254,9 @@ static int open_tables(struct lmdb_engine *engine, const struct engine_options *
         code = mdb_dbi_open(txn, options->tables[i], options->create ? MDB_CREATE : 0, &engine->tables[i]);
         if (code == 0) {
             found++;
-        } else if (code == MDB_NOTFOUND && !*ret_missing) {
-            *ret_missing = options->tables[i];
+        } else if (code == MDB_NOTFOUND) {
+            if (!*ret_missing)
+                *ret_missing = options->tables[i];
             code = 0;
         }
     }
@@ -388,6 +397,7 @@ static enum status lmdb_open(const struct engine_options *options, struct engine
     if (status == STATUS_OK && is_open(&file))
         status = error_set(error, STATUS_BUSY, "%s: this process has it open already", options->path);
     if (status == STATUS_OK) {
+        tell_full_files();
         explain_memory_faults(); /* the opening reads pages already */
         struct lmdb_engine *engine = mem_new(struct lmdb_engine);
         status = open_environment(engine, options, error);

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import wire
 from sluice import Server, Site, program, run, wait_until
 
 
@@ -97,6 +99,19 @@ class SignalTest(unittest.TestCase):
             server.stop()
             self.assertEqual(len(server.events("stopped")), 1)
 
+    def test_a_second_signal_cuts_the_time_short_that_downloads_are_given(self):
+        server = Server(self.site, plaintext=True, settings={"stop_grace_seconds": 3600}).start()
+        host, port = server.base.split("//")[1].split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"GET /_version HTTP/1.1\r\nHost: x\r\n\r\nGET /_version HTTP/1.1\r\n")
+            self.assertIn(b"200", client.recv(12))  # the second request has begun, and does not end
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: server.events("stopping"), "the log tells of the signal")
+            with self.assertRaises(subprocess.TimeoutExpired):
+                server.process.wait(0.3)
+            server.stop()
+        self.assertEqual(len(server.events("stopping")), 2)
+
     def test_a_token_outlives_a_restart(self):
         with Server(self.site, plaintext=True) as server:
             token = server.token()
@@ -148,6 +163,29 @@ class FileDescriptorTest(unittest.TestCase):
                 connection.close()
             client.close()
         site.close()
+
+
+    def test_an_export_waits_while_there_are_none_and_goes_on(self):
+        site = Site()
+        self.addCleanup(site.close)
+        source = site.write("patient.ndjson", '{"resourceType":"Patient","id":"p1"}\n')
+        site.ctl("import", source, "--aco", "A9994")
+        for spare in (0, 1):  # not even the job's folder can be opened; one of the two files of an export can
+            with Server(site, plaintext=True) as server:
+                client = wire.Client(server)
+                self.addCleanup(client.close)
+                client.log_in()
+                pid = server.process.pid
+                limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                in_use = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + spare, limit[1]))
+                job = client.kick_off()
+                wait_until(lambda: server.events("job waits"), "the log tells why")
+                self.assertIn("Too many open files", server.events("job waits")[0]["text"])
+                self.assertEqual(client.request(job)[0], 202)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+                self.assertEqual(len(client.wait_for_job(job)["output"]), 1)
+                self.assertEqual(len(server.events("job waits")), 1)
 
 
 class StandardStreamsTest(unittest.TestCase):

@@ -218,7 +218,7 @@ struct drain {
 static void *drain_run(void *argument)
 {
     struct drain *drain = argument;
-    reactors_drain(drain->server->reactors, drain->grace_ms);
+    reactors_drain(drain->server->reactors, drain->grace_ms, NULL, NULL);
     return NULL;
 }
 
@@ -287,7 +287,7 @@ static void draining_cuts_what_outlasts_its_grace(void **state)
     assert_true(test_client_await(&stalled, 1000));
     test_client_connect(&fresh, &server);
     test_server_await_connections(&server, 3);
-    reactors_drain(server.reactors, 50);
+    reactors_drain(server.reactors, 50, NULL, NULL);
     assert_int_equal(reactors_stats(server.reactors).connections, 0);
     struct test_finished finished = test_server_await_finished(&server, 1);
     assert_string_equal(finished.path, "/bytes/4000000001");

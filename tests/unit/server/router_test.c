@@ -74,7 +74,7 @@ static void server_start(void)
 
 static void server_stop(void)
 {
-    reactors_drain(service.reactors, 1000);
+    reactors_drain(service.reactors, 1000, NULL, NULL);
     reactors_stop(service.reactors);
     tokens_close(service.tokens);
     limiter_free(service.limiter);

@@ -27,7 +27,7 @@
 #include <cmocka.h>
 
 enum { APPLES, PEARS, TABLE_COUNT_HERE };
-static const char *const names[] = {"apples", "pears", "plums"};
+static const char *const names[] = {"apples", "pears", "plums", "quinces"};
 
 struct fixture {
     char root[STORE_FIXTURE_PATH_MAX];
@@ -277,7 +277,7 @@ static void open_names_the_table_that_is_missing(void **state)
     struct fixture *f = *state;
     fixture_close(f);
     struct engine_options more = f->options;
-    more.table_count = 3;
+    more.table_count = 4; /* of several the first */
     struct error error = {0};
     expect_status(engine_open(&more, &f->engine, &error), STATUS_UNSUPPORTED, &error);
     assert_non_null(strstr(error.text, "plums"));
