@@ -272,10 +272,8 @@ static void publish_percent(struct exports *exports, struct export_run *run)
         run->percent = percent;
 }
 
-static void log_job(const struct export_run *run, enum log_level level, const char *event,
-                    const struct slice_result *result)
+static void log_job(struct log_line line, const struct export_run *run, const struct slice_result *result)
 {
-    struct log_line line = log_begin(level, event);
     log_number(&line, "job", (int64_t)run->id);
     log_text(&line, "aco", run->aco_id);
     log_text(&line, "status", status_name(result->status));
@@ -293,7 +291,7 @@ static void settle_failure(struct export_run *run, enum run_phase phase, const s
     if (result->status == STATUS_BUSY) {
         run->retry_at_us = now_us + EXPORT_RETRY_BUSY_US;
         if (!run->has_waited)
-            log_job(run, LOG_LEVEL_WARNING, "job waits", result);
+            log_job(log_begin(LOG_LEVEL_WARNING, "job waits"), run, result);
         run->has_waited = true;
         return;
     }
@@ -363,7 +361,7 @@ static void log_failed_slice(const struct export_run *run, const struct slice_re
 {
     if (result->status == STATUS_OK || result->status == STATUS_CANCELLED || result->status == STATUS_BUSY)
         return;
-    log_job(run, LOG_LEVEL_ERROR, "job failed", result);
+    log_job(log_begin(LOG_LEVEL_ERROR, "job failed"), run, result);
 }
 
 /* A look without a commit: mostly there is nothing. */

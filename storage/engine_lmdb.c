@@ -213,10 +213,15 @@ static void on_memory_fault(int number)
     static const char fault[] =
         "the process used memory that is not there and stops: either the store is damaged or the program is "
         "wrong; sluicectl verify tells, and stops in the same way if the store's own structure is damaged\n";
+    /* Another thread may be here too: it comes again until the first has told, and that ends the process. */
+    static bool is_told;
+    if (__atomic_test_and_set(&is_told, __ATOMIC_RELAXED))
+        return;
     if (number == SIGBUS)
         (void)!write(STDERR_FILENO, bus, sizeof bus - 1);
     else
         (void)!write(STDERR_FILENO, fault, sizeof fault - 1);
+    signal(number, SIG_DFL);
 }
 
 /* Unless the program has its own way: sanitizers do. */
@@ -224,7 +229,7 @@ static void explain_memory_faults(void)
 {
     static const int numbers[] = {SIGBUS, SIGSEGV};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        struct sigaction now, wanted = {.sa_handler = on_memory_fault, .sa_flags = (int)SA_RESETHAND};
+        struct sigaction now, wanted = {.sa_handler = on_memory_fault};
         sigemptyset(&wanted.sa_mask);
         if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
             sigaction(numbers[i], &wanted, NULL);

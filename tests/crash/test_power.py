@@ -32,7 +32,9 @@ def on_disk(site, disk):
     """A copy of the site whose store lies on that disk, synced."""
     copy = crash.copy_of(site)
     target = os.path.join(disk.path, "store")
-    shutil.rmtree(target, ignore_errors=True)
+    for name in os.listdir(disk.path):
+        if name != "lost+found":
+            shutil.rmtree(os.path.join(disk.path, name))
     shutil.move(copy.store, target)
     copy.store = target
     sluice.run("sync", "--file-system", disk.path)

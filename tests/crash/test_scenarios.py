@@ -23,7 +23,7 @@ import sluice
 
 CRASHES_IN_CHECK = 12
 TRIES_MAX = 5  # for each crash that is wanted: some come too late
-CALLS = ("pwrite64", "writev", "fdatasync", "fsync", "rename", "unlink", "unlinkat", "rmdir", "ftruncate", "fallocate")
+CALLS = ("pwrite64", "writev", "fdatasync", "fsync", "rename", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "copy_file_range", "write", "ftruncate", "fallocate")
 
 
 class ScenarioCrashTest(unittest.TestCase):
@@ -47,7 +47,7 @@ class ScenarioCrashTest(unittest.TestCase):
         site.close()
         generator.shuffle(calls)
         for turn in range(1 << 20):
-            served = turn % 4 == 3
+            served = prepared.scenario.served and turn % 4 == 3
             if turn % 3 == 2 or not calls:
                 yield served, None, generator.uniform(0, crash.NO_LATER_THAN)
             else:

@@ -97,20 +97,21 @@ class DamageTest(unittest.TestCase):
         for command in self.commands:
             done = self.run_ctl(site, *command)
             found[command] = done.returncode
-            if done.returncode == 0:
-                self.assertEqual(done.stdout.decode(), self.shown[command], f"{command} gives a wrong answer")
-                continue
-            self.check_ended(done.returncode, done.stderr.decode())
-            # What it had printed before it noticed is right.
+            # Also what it had printed before it noticed is right.
             whole = done.stdout[:done.stdout.rfind(b"\n") + 1].decode().splitlines()
             self.assertLessEqual(set(whole), set(self.shown[command].splitlines()), f"{command} printed what is not")
-            if command[0] == "get" and "there is none" in done.stderr.decode():
-                self.assertNotEqual(verified.returncode, 0, "what is hidden is noticed by verify")
+            hides = done.returncode == 0 and done.stdout.decode() != self.shown[command]
+            if hides or (command[0] == "get" and "there is none" in done.stderr.decode()):
+                # A key that changed into another that may stand there, too (docs/faults.md, What is not covered).
+                self.assertNotEqual(verified.returncode, 0, f"{command} hides something, and verify does not notice")
+                found[command] = "hides"
+            if done.returncode != 0:
+                self.check_ended(done.returncode, done.stderr.decode())
         if verified.returncode == 0:
             self.assertEqual(set(found.values()), {0}, "verify finds what others stumble over")
         return found
 
-    def check_server(self, site):
+    def check_server(self, site, verified=0):
         """An export: all lines, or fewer and a note of it, or a failure; the server stops only with an explanation."""
         server = crash.Server(site, SETTINGS)
         self.addCleanup(server.abandon)
@@ -129,8 +130,8 @@ class DamageTest(unittest.TestCase):
                 lines = server.lines(token, manifest)
                 self.assertLessEqual(set(lines), set(self.lines), "an export has what is not")
                 if lines != self.lines:
-                    self.assertTrue(manifest["error"], "an export that lacks something says so")
-                    return "in part"
+                    self.assertTrue(manifest["error"] or verified != 0, "an export that lacks something says so")
+                    return "in part" if manifest["error"] else "hides"
             server.stop()
             return "whole" if status == 200 else "failed"
         except (AssertionError, *BROKEN) as failure:
@@ -162,7 +163,7 @@ class DamageTest(unittest.TestCase):
                 file.seek(offset)
                 file.write(bytes([self.bytes[offset] ^ 1 << bit]))
             found = self.check_commands(site)
-            served = self.check_server(site) if generator.random() < self.served_share else None
+            served = self.check_server(site, found["verify",]) if generator.random() < self.served_share else None
             return found, served
         except AssertionError as failure:
             raise AssertionError(f"bit {bit} of byte {offset} of store.mdb is flipped: {failure}") from failure
@@ -176,12 +177,14 @@ class DamageTest(unittest.TestCase):
         tally = {}
         for found, served in results:
             for command, status in found.items():
-                name = command[0], {0: "right", 1: "error"}.get(status, "stopped")
+                name = command[0], {0: "right", 1: "error", "hides": "hides"}.get(status, "stopped")
                 tally[name] = tally.get(name, 0) + 1
             if served:
                 tally["export", served] = tally.get(("export", served), 0) + 1
         print(f"{count} flips: { {' '.join(name): times for name, times in sorted(tally.items())} }", file=sys.stderr)
         self.assertGreater(tally["verify", "error"], 0)
+        hidden = sum(times for (_, how), times in tally.items() if how == "hides")
+        self.assertLessEqual(hidden, max(3, count // 50))
 
     # ---- the store as a file ----
 

@@ -5,10 +5,12 @@ happens in between, each line that it shows is one of these two; if the command 
 atomic, all lines are those of one. And running it again gives what an undisturbed run gives.
 """
 
+import copy
 import datetime
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -20,24 +22,29 @@ import wire
 
 ACOS = ("A9994", "A9995")
 BENEFICIARIES = 16
+BESIDE = "BESIDE"
 KEPT_SECONDS = 25 * 3600  # past one keep_hours, not past two
 
 
 class Scenario:
     """One command. `prepare(material, site)` brings a copy of the base to where it begins; `command(material, site)`
-    gives sluicectl's words."""
+    gives sluicectl's words, in which BESIDE is the folder of the data directory."""
 
-    def __init__(self, name, prepare, command, atomic=False):
+    def __init__(self, name, prepare, command, atomic=False, served=True, makes=None):
         self.name = name
         self.prepare = prepare
         self.command = command
         self.atomic = atomic  # all of it or nothing
+        self.served = served  # a server may do it instead
+        self.makes = makes    # a store elsewhere, "BESIDE/...": is there as a whole or not at all
 
 
 def content(site):
     """What the store shows: name -> line. Without what may differ between two runs: instants of now, ids of jobs' files,
     and counts that tell of both."""
     shown = {}
+    if not os.path.exists(os.path.join(site.store, "store.mdb")):
+        return shown
     for aco in ACOS:
         for line in site.ctl("dump", "--aco", aco).stdout.splitlines():
             resource = json.loads(line)
@@ -144,6 +151,15 @@ def overdue(material, site):
     site.clock.shift(KEPT_SECONDS)
 
 
+def lost(material, site):
+    """With nothing but a backup of it."""
+    exported(material, site)
+    material.backup = material.site.path("backup")
+    site.ctl("backup", material.backup)
+    shutil.rmtree(site.store)
+    os.mkdir(site.store)
+
+
 def archived(material, site):
     overdue(material, site)
     site.ctl("jobs", "expire")
@@ -162,6 +178,9 @@ TABLE = [
     Scenario("archiving", overdue, lambda material, site: ("jobs", "expire", "--json")),
     Scenario("expiry", archived, lambda material, site: ("jobs", "expire", "--json")),
     Scenario("cancelling", exported, lambda material, site: ("jobs", "cancel", "1"), atomic=True),
+    Scenario("backup", exported, lambda material, site: ("backup", BESIDE + "/backup"), served=False,
+             makes=BESIDE + "/backup"),
+    Scenario("restore", lost, lambda material, site: ("restore", material.backup), served=False),
     Scenario("account", nothing, lambda material, site: ("aco", "add", "A9996", "--name", "New"), atomic=True),
 ]
 
@@ -178,7 +197,7 @@ class Prepared:
         self.before = content(self.site)
         site = crash.copy_of(self.site)
         began = time.monotonic()
-        site.ctl(*self.words)
+        site.ctl(*self.words_for(site))
         self.seconds = time.monotonic() - began
         self.after = content(site)
         crash.verify(site)
@@ -187,20 +206,42 @@ class Prepared:
     def close(self):
         self.site.close()
 
+    def words_for(self, site):
+        return [word.replace(BESIDE, os.path.dirname(site.store)) for word in self.words]
+
     def popen(self, site, prefix=()):
-        return subprocess.Popen([*prefix, sluice.program("sluicectl"), "--data", site.store, "--quiet", *self.words],
+        words = self.words_for(site)
+        return subprocess.Popen([*prefix, sluice.program("sluicectl"), "--data", site.store, "--quiet", *words],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=site.environment)
 
     def check(self, site, is_done):
         """While nobody uses the store: after the command died, or (`is_done`) said that it was done."""
-        crash.verify(site)
+        if os.path.exists(os.path.join(site.store, "store.mdb")):
+            crash.verify(site)
+        self.check_made(site, is_done)
         exactly = [self.after] if is_done else [self.before, self.after] if self.scenario.atomic else []
         check_between(content(site), self.before, self.after, exactly)
 
+    def check_made(self, site, is_done):
+        if not self.scenario.makes:
+            return
+        path = self.scenario.makes.replace(BESIDE, os.path.dirname(site.store))
+        if not os.path.exists(path):
+            if is_done:
+                raise AssertionError(f"{path} is not there")
+            return
+        sluice.run("sha256sum", "--check", "--quiet", "MANIFEST", cwd=path)
+        made = copy.copy(site)
+        made.store = path
+        crash.verify(made)
+        check_between(content(made), self.before, self.after, [self.before])
+        os.unlink(os.path.join(path, "store.mdb-lock"))
+
     def check_again(self, site):
         """Running it (again) gives what an undisturbed run gives."""
-        done = site.ctl(*self.words, check=False)
-        was_done_before = self.scenario.atomic and content(site) == self.after
+        done = site.ctl(*self.words_for(site), check=False)
+        path = (self.scenario.makes or "").replace(BESIDE, os.path.dirname(site.store))
+        was_done_before = (self.scenario.atomic and content(site) == self.after) or os.path.exists(path)
         if done.returncode != 0 and not (done.returncode == 1 and was_done_before and done.stderr):
             raise AssertionError(f"running it again: {done.returncode} {done.stdout}{done.stderr}")
         self.check(site, True)
