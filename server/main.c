@@ -240,17 +240,28 @@ static void job_ended(void *context, uint64_t job_id)
     exports_cancel(service->exports, job_id);
 }
 
-/* Before anything is exported: the next kick-off applies what follows from it. */
+/* Before anything is exported: the next kick-off applies what follows from it. A store that has it already is
+ * not written: a server starts on a full disk, too. */
 static enum status set_lookback(struct server *server, struct error *error)
 {
     struct suppression_configure configure;
-    unsigned days = server->config->suppression_lookback_days;
+    struct engine_txn *txn;
+    uint32_t stored_days, days = server->config->suppression_lookback_days;
+    enum status status = engine_begin_read(store_engine(server->service.store), &txn, error);
+    if (status != STATUS_OK)
+        return status;
+    status = suppression_lookback(txn, &stored_days, error);
+    engine_end(txn);
+    if (status != STATUS_OK || stored_days == days)
+        return status;
     suppression_configure_init(&configure, days);
-    enum status status = writer_call(server->service.writer, &configure.request, error);
-    if (status == STATUS_OK && configure.ret_changed)
+    status = writer_call(server->service.writer, &configure.request, error);
+    if (status == STATUS_OK)
         log_event(LOG_LEVEL_WARNING, "suppression look-back changed",
                   "opt-outs hold for %u days now%s; each is looked at anew", days,
                   days == 0 ? " (0: for ever)" : "");
+    else
+        error_prefix(error, "suppression_lookback_days cannot be set");
     return status;
 }
 
