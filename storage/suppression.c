@@ -586,6 +586,8 @@ enum status suppression_next(struct engine_txn *txn, struct suppression_position
     const struct mbi_row *row = &ret_entry->row;
     int64_t at_us = row->due_us <= clock.instant_us ? row->due_us - 1 : clock.instant_us;
     status = suppression_evaluate(txn, ret_entry->mbi, lookback_days, at_us, &ret_entry->state, error);
+    if (status == STATUS_OK && ret_entry->state.preference == ' ') /* what was told last, though it is over */
+        status = suppression_evaluate(txn, ret_entry->mbi, 0, at_us, &ret_entry->state, error);
     ret_entry->state.suppressed = row->suppressed;
     ret_entry->state.due_us = row->due_us;
     ret_entry->since_us = row->suppressed ? row->suppressed_us : INT64_MIN;

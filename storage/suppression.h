@@ -31,7 +31,7 @@
 #define SUPPRESSION_LOOKBACK_DAYS_DEFAULT 60
 #define SUPPRESSION_LOOKBACK_DAYS_MAX     36500
 #define SUPPRESSION_ROW_BYTES             16  /* MBI padded with blanks, i32 day, u8 preference */
-#define SUPPRESSION_PORTION               500 /* rows, or MBIs, that one request changes, about 20 ms */
+#define SUPPRESSION_PORTION               500 /* rows, or MBIs, that one request changes: some ms */
 #define SUPPRESSION_FILE_NAME_MAX         63
 
 /* A part of a file: rows of SUPPRESSION_ROW_BYTES, sorted, unique; all rows of an MBI in one part. The last
@@ -97,7 +97,7 @@ NODISCARD enum status suppression_is_in_review(struct engine_txn *txn, bool *ret
  * caller's choice. */
 struct suppression_entry {
     struct slice mbi;               /* borrowed from the position */
-    struct suppression_state state; /* as the store has applied it */
+    struct suppression_state state; /* as the store has applied it; the last preference, if none counts */
     int64_t since_us;               /* from when on it is suppressed; INT64_MIN: it is not */
     struct mbi_row row;
 };

@@ -131,7 +131,7 @@ class SuppressionTest(unittest.TestCase):
 
     def test_list_tells_preference_date_and_file(self):
         self.load(range(2))
-        self.opt((0, "N", -3), (1, "N", -5), (1, "Y", -4), (7, "N", 3))
+        self.opt((0, "N", -3), (1, "N", -5), (1, "Y", -4), (7, "N", 3), (8, "N", -61))
         listed = json.loads(self.site.ctl("suppression", "list", "--json").stdout)
         self.assertEqual(listed["lookbackDays"], 60)
 
@@ -142,7 +142,8 @@ class SuppressionTest(unittest.TestCase):
                   row["file"]) for row in listed["mbis"]]
         self.assertEqual(found, [(wire.mbi(0), wire.beneficiary_id(0), "N", iso(-3), True, iso(57), name),
                                  (wire.mbi(1), wire.beneficiary_id(1), "Y", iso(-4), False, None, name),
-                                 (wire.mbi(7), "", "", None, False, iso(3), "")])
+                                 (wire.mbi(7), "", "", None, False, iso(3), ""),
+                                 (wire.mbi(8), "", "N", iso(-61), False, None, name)])  # over
         self.assertIsNotNone(listed["mbis"][0]["since"])
         self.assertIn("60 days", self.site.ctl("suppression", "list").stdout)
         members = json.loads(self.site.ctl("attribution", "list", "A9994", "--json").stdout)

@@ -5,6 +5,7 @@
 #include "codec/base/mem.h"
 #include "codec/instant.h"
 #include "storage/attribution.h"
+#include "storage/homes.h"
 #include "storage/interval.h"
 #include "storage/jobs.h"
 #include "tests/support/load_fixture.h"
@@ -625,6 +626,11 @@ static void exports_are_what_a_plain_model_says(void **state)
             configure(f, (uint32_t)mbi, model.lookback != mbi);
             model.lookback = mbi;
             break;
+        }
+        if ((dice >> 52) % 4 == 0) { /* segments follow those who are exportable */
+            struct homes_options options = {.step_bytes = 0};
+            struct homes_counts counts;
+            assert_int_equal(homes_run(f->load.link, &options, &counts, NULL), STATUS_OK);
         }
         if ((dice >> 48) % 4 == 0) {
             struct load_view view = export(f, member ? f->other : f->aco);
