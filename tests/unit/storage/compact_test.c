@@ -323,7 +323,7 @@ static void a_run_that_is_stopped_goes_on_where_it_was(void **state)
     for (int load = 0; load < 2; load++) {
         buffer_reset(&text);
         for (int i = 0; i < BENEFICIARIES; i++) {
-            char id[16], beneficiary[16];
+            char id[32], beneficiary[32];
             snprintf(id, sizeof id, "e%d-%d", load, i);
             snprintf(beneficiary, sizeof beneficiary, "b%d", i);
             load_line(&text, EOB, id, beneficiary, NULL, 1, day_text(load));
