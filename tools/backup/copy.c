@@ -76,13 +76,19 @@ static enum status write_block(struct copy_output *output, struct slice block, s
     return STATUS_OK;
 }
 
-/* Hints: what they cannot do the sync at the end does, and reports. */
+/* Begins to write the window that is full, and waits for the one before it. Hints: what they cannot do the
+ * sync at the end does, and reports. */
 static void flush_window(struct copy_output *output)
 {
-    off_t at = (off_t)output->flushed, size = (off_t)(output->bytes - output->flushed);
-    (void)sync_file_range(output->fd, at, size,
-                          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-    (void)posix_fadvise(output->fd, at, size, POSIX_FADV_DONTNEED);
+    off_t before = (off_t)output->written, at = (off_t)output->flushed;
+    (void)sync_file_range(output->fd, at, (off_t)(output->bytes - output->flushed), SYNC_FILE_RANGE_WRITE);
+    if (at > before) {
+        (void)sync_file_range(output->fd, before, at - before,
+                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                  SYNC_FILE_RANGE_WAIT_AFTER);
+        (void)posix_fadvise(output->fd, before, at - before, POSIX_FADV_DONTNEED);
+    }
+    output->written = output->flushed;
     output->flushed = output->bytes;
 }
 

@@ -28,7 +28,8 @@ struct copy_output {
     int fd;
     char *path;
     uint64_t bytes;
-    uint64_t flushed; /* begin of the window that is being filled */
+    uint64_t written; /* up to here it is on disk */
+    uint64_t flushed; /* and to here on its way there */
     void *digest;
     struct copy_progress *progress;
 };
