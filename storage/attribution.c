@@ -770,56 +770,91 @@ enum status roster_each(struct engine_txn *txn, uint32_t aco, roster_handler *ha
     return status;
 }
 
-enum status attribution_each(struct engine_txn *txn, uint32_t aco, int64_t at_us,
-                             attribution_handler *handler, void *context, struct error *error)
+/* What a row in force tells; borrows from the row and from mbi_row. */
+static enum status attributed_read(struct engine_txn *txn, uint32_t aco, struct slice mbi,
+                                   const struct interval_row *row, struct mbi_row *mbi_row,
+                                   struct attributed *ret, struct error *error)
 {
-    struct engine_cursor *cursor;
-    enum status status = engine_cursor_open(txn, TABLE_ATTRIBUTION, &cursor, error);
+    enum status status = STATUS_OK;
+    *ret = (struct attributed){.intervals = row->items, .interval_count = row->count};
+    if (slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK))) {
+        ret->beneficiary = slice_skip(mbi, sizeof DIRECT_MARK - 1);
+    } else {
+        status = mbi_row_get(txn, mbi, mbi_row, error);
+        if (status != STATUS_OK)
+            return status;
+        ret->mbi = mbi;
+        ret->beneficiary = mbi_row_beneficiary(mbi_row);
+        ret->suppressed = mbi_row->suppressed;
+    }
+    if (ret->beneficiary.size && !ret->suppressed) { /* by another of its MBIs? */
+        struct beneficiary beneficiary;
+        status = beneficiary_get(txn, ret->beneficiary, &beneficiary, error);
+        if (status == STATUS_OK)
+            ret->suppressed = acos_contain(beneficiary.hidden, beneficiary.hidden_count, aco);
+    }
+    return status;
+}
+
+static enum status attribution_row(struct read_steps *steps, uint32_t aco, int64_t at_us, struct slice key,
+                                   struct slice value, attribution_handler *handler, void *context,
+                                   struct error *error)
+{
+    struct interval_row row;
+    struct mbi_row mbi_row = {.aco_count = 0};
+    struct attributed attributed;
+    struct slice mbi;
+    key = slice_skip(key, sizeof(uint32_t));
+    if (!key_take_id(&key, &mbi))
+        return error_set(error, STATUS_CORRUPT, "a key of attribution is malformed");
+    enum status status = interval_row_parse(value, &row, error);
     if (status != STATUS_OK)
         return status;
+    bool is_in_force = at_us == INTERVAL_OPEN_US ? interval_row_open_one(&row) != NULL
+                                                 : interval_row_covers(&row, UINT64_MAX - 1, at_us);
+    if (!is_in_force)
+        return STATUS_OK;
+    status = attributed_read(steps->txn, aco, mbi, &row, &mbi_row, &attributed, error);
+    return status == STATUS_OK ? handler(context, &attributed, error) : status;
+}
+
+/* From `from` on until the step is over; `from` is then the next key. STATUS_NOT_FOUND: there are no more. */
+static enum status attribution_step(struct read_steps *steps, uint32_t aco, int64_t at_us,
+                                    struct buffer *from, attribution_handler *handler, void *context,
+                                    struct error *error)
+{
+    struct engine_cursor *cursor;
     struct key prefix;
-    key_of_u32(&prefix, aco);
-    engine_seek_prefix(cursor, key_slice(&prefix), (struct slice){0});
     struct slice key, value;
-    while ((status = engine_next(cursor, &key, &value, error)) == STATUS_OK) {
-        struct interval_row row;
-        struct mbi_row mbi_row = {.aco_count = 0};
-        struct attributed attributed = {.intervals = row.items};
-        struct slice mbi;
-        key = slice_skip(key, sizeof(uint32_t));
-        if (!key_take_id(&key, &mbi)) {
-            status = error_set(error, STATUS_CORRUPT, "a key of attribution is malformed");
-            break;
-        }
-        status = interval_row_parse(value, &row, error);
+    enum status status = engine_cursor_open(steps->txn, TABLE_ATTRIBUTION, &cursor, error);
+    if (status != STATUS_OK)
+        return status;
+    key_of_u32(&prefix, aco);
+    engine_seek_prefix(cursor, key_slice(&prefix), buffer_slice(from));
+    do {
+        status = engine_next(cursor, &key, &value, error);
         if (status != STATUS_OK)
             break;
-        bool is_in_force = at_us == INTERVAL_OPEN_US ? interval_row_open_one(&row) != NULL
-                                                     : interval_row_covers(&row, UINT64_MAX - 1, at_us);
-        if (!is_in_force)
-            continue;
-        attributed.interval_count = row.count;
-        if (slice_starts_with(mbi, SLICE_LITERAL(DIRECT_MARK))) {
-            attributed.beneficiary = slice_skip(mbi, sizeof DIRECT_MARK - 1);
-        } else {
-            status = mbi_row_get(txn, mbi, &mbi_row, error);
-            if (status != STATUS_OK)
-                break;
-            attributed.mbi = mbi;
-            attributed.beneficiary = mbi_row_beneficiary(&mbi_row);
-            attributed.suppressed = mbi_row.suppressed;
-        }
-        if (attributed.beneficiary.size && !attributed.suppressed) { /* by another of its MBIs? */
-            struct beneficiary beneficiary;
-            status = beneficiary_get(txn, attributed.beneficiary, &beneficiary, error);
-            if (status != STATUS_OK)
-                break;
-            attributed.suppressed = acos_contain(beneficiary.hidden, beneficiary.hidden_count, aco);
-        }
-        status = handler(context, &attributed, error);
-        if (status != STATUS_OK)
-            break;
-    }
+        buffer_reset(from);
+        buffer_append_slice(from, key);
+        buffer_append_char(from, '\0');
+        status = attribution_row(steps, aco, at_us, key, value, handler, context, error);
+    } while (status == STATUS_OK && !read_steps_are_due(steps));
     engine_cursor_close(cursor);
+    return status;
+}
+
+enum status attribution_each(struct read_steps *steps, uint32_t aco, int64_t at_us,
+                             attribution_handler *handler, void *context, struct error *error)
+{
+    struct buffer from = BUFFER_INIT;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK) {
+        status = read_steps_begin(steps, error);
+        if (status == STATUS_OK)
+            status = attribution_step(steps, aco, at_us, &from, handler, context, error);
+        read_steps_end(steps);
+    }
+    buffer_release(&from);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }

@@ -17,6 +17,7 @@
 #include "codec/base/arena.h"
 #include "storage/accounts.h"
 #include "storage/beneficiary.h"
+#include "storage/read_steps.h"
 
 #define ROSTER_MBIS_MAX  ((size_t)2 * 1000 * 1000)
 #define INTERVAL_OPEN_US INT64_MAX
@@ -106,8 +107,9 @@ struct attributed {
 };
 typedef enum status attribution_handler(void *context, const struct attributed *attributed,
                                         struct error *error);
-/* Who is attributed at `at_us` as the store knows it now (INTERVAL_OPEN_US: now). */
-NODISCARD enum status attribution_each(struct engine_txn *txn, uint32_t aco, int64_t at_us,
+/* Who is attributed at `at_us` as the store knows it now (INTERVAL_OPEN_US: now). In steps: each MBI as it is
+ * when it is read. */
+NODISCARD enum status attribution_each(struct read_steps *steps, uint32_t aco, int64_t at_us,
                                        attribution_handler *handler, void *context, struct error *error);
 
 #endif

@@ -468,13 +468,10 @@ static void *thread_main(void *argument)
 /* What there is at the beginning, for the progress. */
 static enum status measure(struct compact *compact, struct error *error)
 {
-    struct engine_txn *txn;
+    struct read_steps steps;
     struct statistics statistics;
-    enum status status = engine_begin_read(store_engine(link_store(compact->link)), &txn, error);
-    if (status != STATUS_OK)
-        return status;
-    status = statistics_read(txn, 0, &statistics, error);
-    engine_end(txn);
+    read_steps_init(&steps, store_engine(link_store(compact->link)));
+    enum status status = statistics_read(&steps, 0, &statistics, error);
     if (status != STATUS_OK)
         return status;
     compact->counts.beneficiaries_total = statistics.beneficiaries;

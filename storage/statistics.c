@@ -1,5 +1,7 @@
 #include "storage/statistics.h"
 
+#include "codec/base/buffer.h"
+
 static void statistics_add(struct statistics *statistics, const struct summary *summary)
 {
     statistics->beneficiaries++;
@@ -15,53 +17,91 @@ static void statistics_add(struct statistics *statistics, const struct summary *
     }
 }
 
-static enum status statistics_of_aco(struct engine_txn *txn, uint32_t aco, struct statistics *statistics,
-                                     struct error *error)
+static enum status statistics_add_beneficiary(struct engine_txn *txn, uint32_t home, struct slice id,
+                                              struct statistics *statistics, struct error *error)
+{
+    struct summary summary;
+    summary_init(&summary);
+    enum status status = summary_get(txn, home, id, &summary, error);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    statistics_add(statistics, &summary);
+    return STATUS_OK;
+}
+
+/* One step from the beneficiary `next` on; it is then the one to go on with. STATUS_NOT_FOUND at the end. */
+static enum status aco_step(struct read_steps *steps, uint32_t aco, struct buffer *next,
+                            struct statistics *statistics, struct error *error)
 {
     struct exportable_scan *scan;
-    enum status status = exportable_scan_open(txn, aco, UINT64_MAX - 1, INT64_MIN, &scan, error);
-    if (status != STATUS_OK)
-        return status;
     struct exportable exportable;
-    while ((status = exportable_scan_next(scan, &exportable, error)) == STATUS_OK) {
-        struct summary summary;
-        summary_init(&summary);
-        status = summary_get(txn, exportable.home, exportable.beneficiary, &summary, error);
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
-            break;
-        statistics_add(statistics, &summary);
-    }
-    exportable_scan_close(scan);
-    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
-}
-
-static enum status statistics_of_all(struct engine_txn *txn, struct statistics *statistics,
-                                     struct error *error)
-{
-    struct engine_cursor *cursor;
-    enum status status = engine_cursor_open(txn, TABLE_SUMMARY, &cursor, error);
+    enum status status = exportable_scan_open(steps->txn, aco, UINT64_MAX - 1, INT64_MIN, &scan, error);
     if (status != STATUS_OK)
         return status;
-    engine_seek(cursor, (struct slice){0}, (struct slice){0});
-    struct slice key, value;
-    while ((status = engine_next(cursor, &key, &value, error)) == STATUS_OK) {
-        struct summary summary;
-        status = summary_parse(value, &summary, error);
+    exportable_scan_seek(scan, buffer_slice(next));
+    for (bool is_first = true;; is_first = false) {
+        status = exportable_scan_next(scan, &exportable, error);
         if (status != STATUS_OK)
             break;
-        if (summary.left == SEQUENCE_NEVER)
-            statistics_add(statistics, &summary);
+        if (!is_first && read_steps_are_due(steps)) {
+            buffer_reset(next);
+            buffer_append_slice(next, exportable.beneficiary);
+            break;
+        }
+        status = statistics_add_beneficiary(steps->txn, exportable.home, exportable.beneficiary, statistics,
+                                            error);
+        if (status != STATUS_OK)
+            break;
     }
-    engine_cursor_close(cursor);
-    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    exportable_scan_close(scan);
+    return status;
 }
 
-enum status statistics_read(struct engine_txn *txn, uint32_t aco, struct statistics *ret_statistics,
+/* By beneficiaries and not by summaries: one that moves to another home meanwhile is counted once. */
+static enum status all_step(struct read_steps *steps, uint32_t aco, struct buffer *next,
+                            struct statistics *statistics, struct error *error)
+{
+    (void)aco;
+    struct engine_cursor *cursor;
+    struct slice key, value, id;
+    struct beneficiary beneficiary;
+    enum status status = engine_cursor_open(steps->txn, TABLE_BENEFICIARY, &cursor, error);
+    if (status != STATUS_OK)
+        return status;
+    engine_seek(cursor, buffer_slice(next), (struct slice){0});
+    do {
+        status = engine_next(cursor, &key, &value, error);
+        if (status != STATUS_OK)
+            break;
+        buffer_reset(next);
+        buffer_append_slice(next, key);
+        buffer_append_char(next, '\0');
+        if (!key_take_id(&key, &id))
+            status = error_set(error, STATUS_CORRUPT, "a key of table %s is malformed",
+                               table_names[TABLE_BENEFICIARY]);
+        if (status == STATUS_OK)
+            status = beneficiary_get(steps->txn, id, &beneficiary, error);
+        if (status == STATUS_OK)
+            status = statistics_add_beneficiary(steps->txn, beneficiary.home, id, statistics, error);
+    } while (status == STATUS_OK && !read_steps_are_due(steps));
+    engine_cursor_close(cursor);
+    return status;
+}
+
+enum status statistics_read(struct read_steps *steps, uint32_t aco, struct statistics *ret_statistics,
                             struct error *error)
 {
+    struct buffer next = BUFFER_INIT;
+    enum status status = STATUS_OK;
     *ret_statistics = (struct statistics){0};
     for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
         ret_statistics->of[i].newest_us = INT64_MIN;
-    return aco ? statistics_of_aco(txn, aco, ret_statistics, error)
-               : statistics_of_all(txn, ret_statistics, error);
+    while (status == STATUS_OK) {
+        status = read_steps_begin(steps, error);
+        if (status == STATUS_OK)
+            status = (aco ? aco_step : all_step)(steps, aco, &next, ret_statistics, error);
+        read_steps_end(steps);
+    }
+    buffer_release(&next);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }

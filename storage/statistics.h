@@ -2,12 +2,15 @@
  * Statistics: what the store holds, per ACO and resource type. From summaries, so it costs a walk over the
  * beneficiaries and not over the data.
  *
- * Threading: one thread; one read transaction of the caller.
+ * It walks in steps (read_steps.h): each beneficiary is counted once, as it is when it is read.
+ *
+ * Threading: one thread.
  */
 #ifndef STORAGE_STATISTICS_H
 #define STORAGE_STATISTICS_H
 
 #include "storage/accounts.h"
+#include "storage/read_steps.h"
 #include "storage/resources.h"
 
 struct statistics_row {
@@ -22,7 +25,7 @@ struct statistics {
 };
 
 /* What the ACO may export now. aco 0: everything stored, attributed or not. */
-NODISCARD enum status statistics_read(struct engine_txn *txn, uint32_t aco, struct statistics *ret_statistics,
-                                      struct error *error);
+NODISCARD enum status statistics_read(struct read_steps *steps, uint32_t aco,
+                                      struct statistics *ret_statistics, struct error *error);
 
 #endif

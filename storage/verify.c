@@ -2,12 +2,12 @@
 
 #include "codec/base/buffer.h"
 #include "codec/base/check.h"
-#include "codec/base/clock.h"
+#include "storage/read_steps.h"
 #include "storage/verify_check.h"
 
 #include <stdio.h>
 
-#define VERIFY_SNAPSHOT_US (US_PER_SECOND / 20) /* how long one read transaction may live */
+#define VERIFY_PENDING_BYTES ((size_t)1024 * 1024) /* of faults that a step may find */
 
 void verify_fault(struct verify *verify, unsigned table, struct slice key, const char *what)
 {
@@ -15,7 +15,19 @@ void verify_fault(struct verify *verify, unsigned table, struct slice key, const
     key_text(key, text);
     snprintf(where, sizeof where, "%s %s", table_names[table], text);
     verify->counts.faults++;
-    verify->options->fault(verify->options->context, where, what);
+    buffer_append(&verify->pending, where, strlen(where) + 1);
+    buffer_append(&verify->pending, what, strlen(what) + 1);
+}
+
+/* Whoever is told may block on a pipe: when no transaction is open. */
+static void tell_faults(struct verify *verify)
+{
+    for (size_t at = 0; at < verify->pending.size;) {
+        const char *where = verify->pending.data + at, *what = where + strlen(where) + 1;
+        verify->options->fault(verify->options->context, where, what);
+        at += strlen(where) + 1 + strlen(what) + 1;
+    }
+    buffer_reset(&verify->pending);
 }
 
 /* True if the status is a fault of the data (reported) or OK; false if the walk cannot go on. */
@@ -69,7 +81,8 @@ static enum status verify_part(struct verify *verify, unsigned table, struct buf
     enum status status = engine_cursor_open(verify->txn, table, &cursor, error);
     if (status != STATUS_OK)
         return status;
-    int64_t deadline_us = clock_monotonic_us() + VERIFY_SNAPSHOT_US;
+    int64_t step_us = verify->options->step_us ? verify->options->step_us : READ_STEP_US;
+    int64_t deadline_us = clock_monotonic_us() + step_us;
     engine_seek(cursor, buffer_slice(last), (struct slice){0});
     do {
         struct slice key, value;
@@ -102,7 +115,7 @@ static enum status verify_part(struct verify *verify, unsigned table, struct buf
             break;
         }
         status = STATUS_OK;
-    } while (clock_monotonic_us() < deadline_us);
+    } while (clock_monotonic_us() < deadline_us && verify->pending.size < VERIFY_PENDING_BYTES);
     engine_cursor_close(cursor);
     return status;
 }
@@ -117,6 +130,7 @@ static enum status verify_table(struct verify *verify, unsigned table, struct er
             break;
         status = verify_part(verify, table, &last, error);
         engine_end(verify->txn);
+        tell_faults(verify);
         if (verify->options->progress)
             verify->options->progress(verify->options->context, &verify->counts);
     }
@@ -181,10 +195,12 @@ enum status verify_run(struct store *store, const struct verify_options *options
         status = verify_table(&verify, table, error);
     if (status == STATUS_OK)
         status = verify_totals(&verify, &begun, error);
+    tell_faults(&verify);
     *ret_counts = verify.counts;
     segment_table_release(&verify.table);
     inflater_free(verify.inflater);
     arena_release(&verify.arena);
     buffer_release(&verify.ids);
+    buffer_release(&verify.pending);
     return status;
 }

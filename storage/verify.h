@@ -20,7 +20,8 @@ struct verify_counts {
 
 struct verify_options {
     void *context;
-    /* One fault: where (table and key as text) and what. */
+    int64_t step_us; /* how long one read transaction may live, but for one record; 0: READ_STEP_US */
+    /* One fault: where (table and key as text) and what. No transaction is open, here and in progress. */
     void (*fault)(void *context, const char *where, const char *what);
     /* Now and then; may be NULL. */
     void (*progress)(void *context, const struct verify_counts *counts);

@@ -24,6 +24,7 @@ struct verify {
     struct segment_table table;
     struct arena arena;
     struct buffer ids;                     /* struct slice: of one beneficiary and type */
+    struct buffer pending;                 /* faults of this step: where and what, each ended by NUL */
     uint64_t live[RESOURCE_TYPE_COUNT];    /* resources found in segments */
     uint64_t indexed[RESOURCE_TYPE_COUNT]; /* rows of TABLE_RESOURCE */
     uint64_t rows[TABLE_COUNT];            /* found in each table */

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -90,6 +91,66 @@ class DumpTest(unittest.TestCase):
         process.stdout.read(1)
         process.stdout.close()
         self.assertIn(process.wait(sluice.DEADLINE_SECONDS), (-signal.SIGPIPE, 0))
+
+
+class BesideTest(unittest.TestCase):
+    """Whoever looks while everything changes."""
+
+    def setUp(self):
+        self.site = sluice.Site()
+        self.addCleanup(self.site.close)
+        self.server = sluice.Server(self.site, plaintext=True, settings={"token_lifetime_seconds": 86400}).start()
+        self.addCleanup(lambda: self.server.process.stdout.closed or self.server.stop(None))
+        self.rounds, self.failure = 0, None
+        self.stopping = threading.Event()
+
+    def change(self):
+        """Claims, rosters and jobs come and go."""
+        try:
+            client = wire.Client(self.server)
+            while not self.stopping.is_set():
+                self.rounds += 1
+                day = self.rounds % 28 + 1
+                lines = [line for number in range(self.rounds % 7, 40) for line in
+                         wire.lines_of(number, f"2021-{self.rounds // 28 % 12 + 1:02}-{day:02}T00:00:00Z", 3)]
+                self.site.ctl("import", "--quiet", self.site.write("claims.ndjson", "\n".join(lines) + "\n"))
+                self.site.ctl("attribution", "import", "--quiet", wire.write_roster(
+                    self.site, "A9994", f"2022-{self.rounds // 28 % 12 + 1:02}-{day:02}T00:00:00Z",
+                    range(self.rounds % 5, 40 - self.rounds % 3)))
+                location = client.kick_off(wire.GROUP)
+                if self.rounds % 2:
+                    client.wait_for_job(location)
+                client.request(location, "DELETE")
+            client.close()
+        except BaseException as failure:
+            self.failure = failure
+
+    def test_verify_and_stat_are_right_at_every_moment_and_keep_nobody(self):
+        worker = threading.Thread(target=self.change)
+        worker.start()
+        try:
+            sluice.wait_until(lambda: self.rounds > 1 or self.failure, "the work runs")
+            for _ in range(6):
+                done = self.site.ctl("verify", check=False)
+                self.assertEqual(done.returncode, 0, done.stdout)
+                told = json.loads(self.site.ctl("stat", "--json").stdout)
+                self.assertLess(told["oldestReaderAge"], 50)  # commits, of which one takes a millisecond or so
+                self.site.ctl("jobs", "list")
+                self.site.ctl("attribution", "list", "A9994")
+        finally:
+            self.stopping.set()
+            worker.join()
+        if self.failure:
+            raise self.failure
+        self.server.stop()
+        self.assertEqual(self.site.ctl("verify").returncode, 0)
+        self.tables_fit()
+
+    def tables_fit(self):
+        """A terminal is 100 columns wide."""
+        for words in (["stat"], ["jobs", "list"], ["jobs", "show", "1"], ["attribution", "status"], ["aco", "list"]):
+            for line in self.site.ctl(*words).stdout.splitlines():
+                self.assertLessEqual(len(line), 100, line)
 
 
 class ExpireTest(unittest.TestCase):

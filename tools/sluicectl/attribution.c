@@ -139,7 +139,7 @@ static enum status fill_members(struct listing *listing, struct error *error)
     enum status status =
         aco_find(listing->steps.txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
     return status == STATUS_OK
-               ? attribution_each(listing->steps.txn, aco.number, walk.at_us, list_member, &walk, error)
+               ? attribution_each(&listing->steps, aco.number, walk.at_us, list_member, &walk, error)
                : status;
 }
 
@@ -190,7 +190,6 @@ static enum status fill_rosters(struct listing *listing, struct error *error)
 
 int command_attribution_status(const struct invocation *invocation)
 {
-    static const char *const titles[] = {"ACO",     "roster", "as of", "applied", ">beneficiaries",
-                                         ">joined", ">left"};
+    static const char *const titles[] = {"ACO", "roster", "as of", "applied", ">listed", ">new", ">left"};
     return listing_run(invocation, titles, 7, fill_rosters);
 }

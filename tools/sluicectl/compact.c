@@ -75,15 +75,12 @@ static bool option_days(const struct invocation *invocation, enum option_id opti
 
 static enum status measure(struct store *store, struct space *ret_space, struct error *error)
 {
-    struct engine_txn *txn;
+    struct read_steps steps;
     struct statistics statistics;
     struct buffer path = BUFFER_INIT;
     struct stat file;
-    enum status status = engine_begin_read(store_engine(store), &txn, error);
-    if (status != STATUS_OK)
-        return status;
-    status = statistics_read(txn, 0, &statistics, error);
-    engine_end(txn);
+    read_steps_init(&steps, store_engine(store));
+    enum status status = statistics_read(&steps, 0, &statistics, error);
     buffer_appendf(&path, "%s/store.mdb", store_dir(store));
     if (status == STATUS_OK && stat(buffer_text(&path), &file) != 0)
         status = error_set_errno(error, "%s: its size is not known", buffer_text(&path));

@@ -37,7 +37,7 @@ static void list_job(struct listing *listing, const struct job *job, const char 
     listing_text(listing, "state", job_state_name(job->state));
     listing_instant(listing, "transactionTime", job->transaction_time_us);
     listing_instant(listing, "updated", job->updated_us);
-    listing_number(listing, "files", files);
+    json_member_number(listing->json, "files", (int64_t)files);
     listing_number(listing, "resources", count);
     listing_bytes(listing, "bytes", raw_bytes);
     listing_row_end(listing);
@@ -93,8 +93,8 @@ static bool is_job_state(const char *text)
 
 int command_jobs_list(const struct invocation *invocation)
 {
-    static const char *const titles[] = {">job",    "ACO",    "endpoint",   "state", "transactionTime",
-                                         "updated", ">files", ">resources", ">bytes"};
+    static const char *const titles[] = {">job",    "ACO",        "endpoint", "state", "transactionTime",
+                                         "updated", ">resources", ">bytes"};
     const char *state = invocation->options[OPTION_STATE];
     if (state && !is_job_state(state)) {
         complain_text("--state: \"%s\" is none; the states are Pending, In Progress, Completed, Archived, "
@@ -102,7 +102,7 @@ int command_jobs_list(const struct invocation *invocation)
                       state);
         return EXIT_USAGE;
     }
-    return listing_run(invocation, titles, 9, fill_jobs);
+    return listing_run(invocation, titles, 8, fill_jobs);
 }
 
 static const char *job_set_name(enum job_set set)
@@ -174,7 +174,8 @@ static enum status fill_job(struct listing *listing, struct error *error)
                      : file->set == JOB_SET_DELETED ? "Bundle"
                                                     : resource_type_name(file->type));
         listing_text(listing, "set", job_set_name(file->set));
-        listing_text(listing, "state", file->done ? "complete" : "waiting");
+        text_table_cell(&listing->table, "%s", file->done ? "done" : "waits");
+        json_member_text(listing->json, "state", file->done ? "complete" : "waiting");
         listing_number(listing, "resources", file->count);
         listing_bytes(listing, "bytes", file->raw_bytes);
         listing_bytes(listing, "stored", file->gzip_bytes);
@@ -188,8 +189,7 @@ done:
 
 int command_jobs_show(const struct invocation *invocation)
 {
-    static const char *const titles[] = {"file",       "type",   "beneficiaries", "state",
-                                         ">resources", ">bytes", ">stored"};
+    static const char *const titles[] = {"file", "type", "set", "state", ">resources", ">bytes", ">stored"};
     return listing_run_object(invocation, titles, 7, fill_job);
 }
 

@@ -50,7 +50,10 @@ void listing_instant(struct listing *listing, const char *key, int64_t us)
 {
     char text[INSTANT_TEXT_SIZE];
     instant_text(us, text);
-    text_table_cell(&listing->table, "%s", text);
+    if (strlen(text) > sizeof "2026-11-28T04:20") /* "2026-11-28 04:20Z" will do in a table */
+        text_table_cell(&listing->table, "%.10s %.5sZ", text, text + 11);
+    else
+        text_table_cell(&listing->table, "%s", text);
     json_member_instant(listing->json, key, us);
 }
 

@@ -28,7 +28,8 @@ void listing_text(struct listing *listing, const char *key, const char *value);
 void listing_number(struct listing *listing, const char *key, uint64_t value);
 void listing_bytes(struct listing *listing, const char *key, uint64_t bytes); /* "1.2 GB"; a number in JSON */
 void listing_switch(struct listing *listing, const char *key, bool value);    /* "yes", ""; true, false */
-void listing_instant(struct listing *listing, const char *key, int64_t us);   /* "-"; null in JSON */
+/* To the minute, "-" for none; exactly, or null, in JSON. */
+void listing_instant(struct listing *listing, const char *key, int64_t us);
 
 /* Of a listing_run_object: puts the rows of the JSON between these two. What else the object says is written
  * to listing->json before or behind them, and for a person by listing_line. */

@@ -135,9 +135,9 @@ static void load_fragments(struct fixture *f)
 static uint64_t segments_of(struct fixture *f, enum resource_type type)
 {
     struct statistics statistics;
-    struct engine_txn *txn = store_fixture_read(&f->load.store);
-    assert_int_equal(statistics_read(txn, 0, &statistics, NULL), STATUS_OK);
-    engine_end(txn);
+    struct read_steps steps;
+    read_steps_init(&steps, store_engine(f->load.store.store));
+    assert_int_equal(statistics_read(&steps, 0, &statistics, NULL), STATUS_OK);
     return statistics.of[type].segments;
 }
 

@@ -384,12 +384,92 @@ static void a_deletion_that_does_not_agree_with_its_tombstone_is_found(void **st
     arena_release(&deads.arena);
 }
 
+/* ---- beside a writer ---- */
+
+struct beside {
+    struct fixture *f;
+    uint32_t aco;
+    unsigned changes;      /* as many as steps */
+    struct load_view view; /* of a job that pins what is superseded */
+};
+
+static void load_version(struct fixture *f, const char *id, const char *beneficiary, unsigned version)
+{
+    struct buffer text = BUFFER_INIT;
+    char time[64];
+    snprintf(time, sizeof time, "2020-07-01T%02u:%02u:00Z", version / 60, version % 60);
+    load_line(&text, EOB, id, beneficiary, NULL, version, time);
+    load_text(&f->load, buffer_slice(&text), NULL);
+    buffer_release(&text);
+}
+
+/* Between any two records something else has changed: claims, the roster, jobs, what is superseded. */
+static void change_something(void *context, const struct verify_counts *counts)
+{
+    (void)counts;
+    struct beside *beside = context;
+    struct fixture *f = beside->f;
+    struct engine_stats stats;
+    char text[32];
+    assert_int_equal(engine_stats(store_engine(f->load.store.store), &stats, NULL), STATUS_OK);
+    assert_int_equal(stats.oldest_reader_age, 0);
+    unsigned n = beside->changes++;
+    switch (n < 150 ? n % 6 : 6) {
+    case 0:
+        load_version(f, "e1", "b1", n);
+        break;
+    case 1:
+        snprintf(text, sizeof text, "new%u", n);
+        load_version(f, text, n % 4 < 2 ? "b2" : "b4", n);
+        break;
+    case 2:
+        snprintf(text, sizeof text, "w%u", n);
+        load_roster(&f->load, ACO, text, 3000 + n, n % 4 < 2 ? "2A" : "1A 2A 3A");
+        break;
+    case 3:
+        beside->view = load_kick_off(&f->load, beside->aco, "Group/all");
+        break;
+    case 4:
+        load_version(f, "e3", "b3", n);
+        break;
+    case 5:
+        load_end_job(&f->load, &beside->view);
+        load_collect(&f->load);
+        break;
+    default:
+        break;
+    }
+}
+
+static void fail_at_fault(void *context, const char *where, const char *what)
+{
+    struct beside *beside = context;
+    fail_msg("after change %u, %s: %s", beside->changes, where, what);
+}
+
+static void what_changes_between_two_steps_is_no_fault(void **state)
+{
+    struct fixture *f = *state;
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    struct aco aco;
+    assert_int_equal(aco_find(txn, SLICE_LITERAL(ACO), &aco, NULL), STATUS_OK);
+    engine_end(txn);
+    struct beside beside = {.f = f, .aco = aco.number};
+    struct verify_options options = {
+        .context = &beside, .step_us = 1, .fault = fail_at_fault, .progress = change_something};
+    for (int round = 0; round < 2; round++)
+        assert_int_equal(verify_run(f->load.store.store, &options, &f->counts, NULL), STATUS_OK);
+    assert_true(beside.changes > 100);
+    assert_string_equal(verify(f), "");
+}
+
 int main(void)
 {
     load_clock_shift(0);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_sound_store_has_no_faults),
+        TEST(what_changes_between_two_steps_is_no_fault),
         TEST(every_lost_row_is_noticed),
         TEST(an_index_row_of_another_aco_is_noticed),
         TEST(a_lost_row_of_attribution_is_noticed),
