@@ -1,7 +1,7 @@
 """kill -9 in the middle of imports: what was acknowledged is there, and running them again completes them.
 
-A round is a sequence of commands on one data directory: rosters, files of claims, newer versions of them, an
-ACO, credentials. Each is killed at random moments, and run again until it has said that it is done. At the end
+A round is a sequence of commands on one data directory: rosters, files of claims, newer versions of them,
+deletions, an ACO, credentials. Each is killed at random moments, and run again until it has said that it is done. At the end
 of the round the export is that of an undisturbed one. Only commands that were killed are repeated, so whatever
 a finished one had brought and a later crash lost would be missing there.
 
@@ -23,6 +23,7 @@ import sluice
 
 BENEFICIARIES = 60
 KILLS_OF_ONE_COMMAND_MAX = 3
+DELETED_AT = "2021-02-15T00:00:00.000+00:00"  # behind the first newer versions, before the second
 
 
 class Material:
@@ -36,19 +37,30 @@ class Material:
         first = crash.write_roster(self.site.folder, 5, range(50))
         second = crash.write_roster(self.site.folder, 6, range(10, BENEFICIARIES))
         half = len(base) // 2
+        deleted = [("ExplanationOfBenefit", f"carrier--{number:05}-{item}") for number in range(0, BENEFICIARIES, 2)
+                   for item in (0, 1)]
         self.steps = [
             ("attribution", "import", first),
             ("import", "--json", self.file("base-1", base[:half])),
             ("import", "--json", self.file("base-2", base[half:])),
             ("aco", "add", "A9995"),
             ("import", "--json", self.file("update-2", updates[0])),
+            ("import", "--json", self.file("deleted", map(self.deletion, deleted))),
             ("attribution", "import", second),
             ("credentials", "create", crash.ACO),
             ("import", "--json", self.file("update-3", updates[1])),
         ]
         members = {f"-{number:05}" for number in range(10, BENEFICIARIES)}
-        self.expected = sorted(line for line in crash.newest([base, *updates]).values()
-                               if crash.beneficiary_of(line) in members)
+        newest = crash.newest([base, *updates])
+        for key in deleted:
+            if json.loads(newest[key])["meta"]["lastUpdated"] <= DELETED_AT:
+                del newest[key]
+        self.expected = sorted(line for line in newest.values() if crash.beneficiary_of(line) in members)
+
+    @staticmethod
+    def deletion(key):
+        return json.dumps({"resourceType": "Bundle", "meta": {"lastUpdated": DELETED_AT},
+                           "entry": [{"request": {"method": "DELETE", "url": "/".join(key)}}]}).encode()
 
     def file(self, name, lines):
         return self.site.write(name + ".ndjson", b"\n".join(lines) + b"\n")
@@ -149,8 +161,8 @@ class ImportCrash:
             self.left["nothing" if not found else "all" if found == self.counts["lines"] else "a part"] += 1
 
     def there(self):
-        """Resources that the last import says are durable."""
-        return self.counts["added"] + self.counts["replaced"] + self.counts["identical"]
+        """Resources, and deletions, that the last import says are durable."""
+        return sum(self.counts[name] for name in ("added", "replaced", "identical", "deleted"))
 
     def check_acknowledged(self, acknowledged):
         """What an interrupted import had said is durable, the next one finds there already."""
