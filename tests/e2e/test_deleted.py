@@ -185,8 +185,9 @@ class DeletedTest(DeletedCase):
         self.assertIn(f"{claim(0)}: was deleted as of 2021-06-01T00:00:00.000000Z", done.stderr)
         self.assertIn(wire.beneficiary_id(0), done.stderr)
         self.assertIn("before any version of it came", self.site.ctl("get", f"{EOB}/unknown", check=False).stderr)
-        self.assertEqual(json.loads(self.site.ctl("stat", "--json").stdout)["deleted"], 2)
-        self.assertIn("deleted 2 resources", self.site.ctl("stat").stdout)
+        counts = json.loads(self.site.ctl("stat", "--json").stdout)
+        self.assertEqual((counts["deleted"], counts["tombstones"]), (1, 2))
+        self.assertIn("deleted 1 resources; 2 tombstones", self.site.ctl("stat").stdout)
 
 
 class FollowingTest(DeletedCase):

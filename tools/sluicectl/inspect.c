@@ -87,15 +87,22 @@ static enum status show_space(struct listing *listing, struct error *error)
     return STATUS_OK;
 }
 
+/* What exports with _since tell of (for a while also what an active job still tells of), and what is kept
+ * out. */
 static enum status show_deleted(struct listing *listing, struct error *error)
 {
-    struct engine_table_stats stats;
-    enum status status = engine_table_stats(listing->steps.txn, TABLE_TOMBSTONE, &stats, error);
+    struct engine_table_stats told, remembered;
+    enum status status = engine_table_stats(listing->steps.txn, TABLE_DELETED, &told, error);
+    if (status == STATUS_OK)
+        status = engine_table_stats(listing->steps.txn, TABLE_TOMBSTONE, &remembered, error);
     if (status != STATUS_OK)
         return status;
-    json_member_number(listing->json, "deleted", (int64_t)stats.entries);
-    if (stats.entries)
-        listing_line(listing, "deleted %llu resources", (unsigned long long)stats.entries);
+    json_member_number(listing->json, "deleted", (int64_t)told.entries);
+    json_member_number(listing->json, "tombstones", (int64_t)remembered.entries);
+    if (remembered.entries)
+        listing_line(listing,
+                     "deleted %llu resources; %llu tombstones, those of what was never here included",
+                     (unsigned long long)told.entries, (unsigned long long)remembered.entries);
     return STATUS_OK;
 }
 
