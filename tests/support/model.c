@@ -145,6 +145,16 @@ static void learn_mbis(struct model *model, int beneficiary, const int *mbis, in
             merged[merged_count++] = mbi;
         known[mbi] = true;
     }
+    /* What is linked to one of them is his too, unless another one carries it. */
+    for (int i = 0; i < merged_count; i++) {
+        for (int mbi = 0; mbi < MODEL_MBIS; mbi++) {
+            int carrier = model->mbis[mbi].carrier;
+            if (model->linked[merged[i]][mbi] && !known[mbi] && (carrier < 0 || carrier == beneficiary)) {
+                merged[merged_count++] = mbi;
+                known[mbi] = true;
+            }
+        }
+    }
     memcpy(b->mbis, merged, sizeof merged);
     b->mbi_count = merged_count;
     for (int i = 0; i < merged_count; i++) {
@@ -167,7 +177,8 @@ static void learn_mbis(struct model *model, int beneficiary, const int *mbis, in
 }
 
 enum model_verdict model_roster(struct model *model, int aco, int name, int64_t at,
-                                const bool listed[MODEL_MBIS], int64_t now, struct moment span)
+                                const struct model_link *links, int link_count, const bool listed[MODEL_MBIS],
+                                int64_t now, struct moment span)
 {
     struct model_aco *a = &model->acos[aco];
     if (at > now + DAY_US)
@@ -182,6 +193,15 @@ enum model_verdict model_roster(struct model *model, int aco, int name, int64_t 
     }
     require(a->roster_count < MODEL_ROSTERS_MAX, "too many rosters");
     a->rosters[a->roster_count++] = (struct model_roster){at, name};
+    for (int i = 0; i < link_count; i++) {
+        int mbi = links[i].mbi, other = links[i].other;
+        int carrier = model->mbis[mbi].carrier, other_carrier = model->mbis[other].carrier;
+        if (model->linked[mbi][other])
+            continue;
+        model->linked[mbi][other] = model->linked[other][mbi] = true;
+        if ((carrier < 0) != (other_carrier < 0))
+            learn_mbis(model, carrier < 0 ? other_carrier : carrier, NULL, 0, span);
+    }
     struct moment when = choose_moment(model, aco, at, now, span);
     for (int i = 0; i < MODEL_MBIS; i++) {
         if (listed[i] && !a->listed[i])

@@ -113,7 +113,8 @@ struct model {
     struct model_aco acos[MODEL_ACOS];
     struct model_beneficiary beneficiaries[MODEL_BENEFICIARIES];
     struct model_mbi mbis[MODEL_MBIS];
-    int lookback_days; /* 0: none */
+    bool linked[MODEL_MBIS][MODEL_MBIS]; /* both ways: one person's, as a roster told */
+    int lookback_days;                   /* 0: none */
     bool lookback_changed;
     int newest[MODEL_TYPES][MODEL_NUMBERS]; /* index of the version that stands; -1: none */
     struct model_tombstone tombstones[MODEL_TYPES][MODEL_NUMBERS];
@@ -157,8 +158,12 @@ void model_import(struct model *model, int aco, const struct model_line *lines, 
 
 enum model_verdict { MODEL_ACCEPTED, MODEL_REPEATED, MODEL_OUTDATED, MODEL_AHEAD };
 /* `now` as above. */
+struct model_link {
+    int mbi, other;
+};
 enum model_verdict model_roster(struct model *model, int aco, int name, int64_t at,
-                                const bool listed[MODEL_MBIS], int64_t now, struct moment span);
+                                const struct model_link *links, int link_count, const bool listed[MODEL_MBIS],
+                                int64_t now, struct moment span);
 
 /* Preferences of one MBI. `now` as above. */
 void model_prefer(struct model *model, int mbi, const struct model_preference *preferences, int count,

@@ -50,6 +50,16 @@ void operation_roster(struct world *world, uint64_t random)
             strcat(strcat(named, " "), mbi_texts[i]);
     }
     world_trace(world, "%s r%d at %" PRId64 ":%s", aco_ids[aco], name, at, named);
+    struct model_link links[2];
+    int link_count = draw_one_in(&random, 4) ? 1 + (int)draw_below(&random, 2) : 0;
+    struct buffer told = BUFFER_INIT;
+    for (int i = 0; i < link_count; i++) {
+        int mbi = (int)draw_below(&random, MODEL_MBIS);
+        links[i] =
+            (struct model_link){mbi, (mbi + 1 + (int)draw_below(&random, MODEL_MBIS - 1)) % MODEL_MBIS};
+        buffer_appendf(&told, "%-11s%-11s", mbi_texts[links[i].mbi], mbi_texts[links[i].other]);
+        world_trace(world, "%s was %s", mbi_texts[links[i].mbi], mbi_texts[links[i].other]);
+    }
     enum status status = STATUS_OK;
     struct error error = {0};
     if (!world->acked) {
@@ -58,7 +68,7 @@ void operation_roster(struct world *world, uint64_t random)
         buffer_append_sized(&payload, slice_from_text(aco_ids[aco]));
         buffer_append_sized(&payload, slice_from_text(text));
         buffer_append_i64(&payload, at);
-        buffer_append_sized(&payload, slice_make("", 0)); /* no links */
+        buffer_append_sized(&payload, buffer_slice(&told));
         for (int i = 0; i < MODEL_MBIS; i++) {
             if (listed[i])
                 buffer_appendf(&payload, "%-11s", mbi_texts[i]);
@@ -67,8 +77,9 @@ void operation_roster(struct world *world, uint64_t random)
         buffer_release(&payload);
         buffer_release(&reply);
     }
-    enum model_verdict verdict =
-        model_roster(&world->model, aco, name, at, listed, now, world_span(world, world->instant));
+    enum model_verdict verdict = model_roster(&world->model, aco, name, at, links, link_count, listed, now,
+                                              world_span(world, world->instant));
+    buffer_release(&told);
     static const enum status expected[] = {[MODEL_ACCEPTED] = STATUS_OK,
                                            [MODEL_REPEATED] = STATUS_EXISTS,
                                            [MODEL_OUTDATED] = STATUS_CONFLICT,
