@@ -1,20 +1,20 @@
 /*
- * The whole store against a naive model (tests/support/model.h): random imports, rosters, kick-offs, exports
- * that go on slice by slice while other things happen, cancellations, restarts and kills at failpoints and at
- * any moment, under a clock that stands still and jumps. After each export it is compared with the model's
- * answer: which resources, in which content, under which stamp, in which set and order. Beside that runs a
- * client for each ACO that does what docs/decisions/time.md promises to serve: it must miss nothing and be
- * told nothing twice.
+ * The whole store against a naive model (tests/support/model.h): random operations
+ * (tests/support/world_operations.h), kills at failpoints and at any moment among them, under a clock that
+ * stands still and jumps. Exports go on slice by slice while other things happen. After each it is compared
+ * with the model's answer: which resources, in which content, under which stamp, in which set and order.
+ * Beside that runs a client for each ACO that does what docs/decisions/time.md promises to serve: it must
+ * miss nothing and be told nothing twice.
  *
  * A run is episodes, each a fresh store in a process of its own and a list of operations that its seed gives.
  * An operation draws from its own seed, so that the list stays meaningful when some are left out: a failure
  * is played again with fewer and fewer until all that are left are needed.
  *
  *   SLUICE_TEST_SEED=n        the first episode's seed; the next one's is n + 1, and so on
- *   SLUICE_MODEL_SECONDS=s    how long; an hour: SLUICE_MODEL_SECONDS=3600
- * build/release/tests/unit/server/model_test SLUICE_MODEL_EPISODES=n   n episodes instead
- *   SLUICE_MODEL_TRACE=1      tells every operation
+ *   SLUICE_MODEL_SECONDS=s    how long (docs/building.md)
+ *   SLUICE_MODEL_EPISODES=n   n episodes instead
  *   SLUICE_MODEL_SHRINK=s     how long a failure is made smaller
+ *   SLUICE_MODEL_TRACE=1      tells every operation
  */
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
