@@ -18,7 +18,8 @@
 
 #define IMPORT_THREADS_MAX 64
 #define OWNERS_IN_SNAPSHOT 10000 /* looked for in one read transaction: about 10 ms */
-#define BATCH_BYTES        ((size_t)1024 * 1024)
+#define BATCH_BYTES        ((size_t)512 * 1024)
+#define PART_BYTES         ((size_t)8 * 1024 * 1024) /* of one beneficiary's lines in a delta */
 #define BATCH_DELTAS_MAX   1024
 #define STALE_ATTEMPTS_MAX 1000 /* of one delta; each means that a kick-off or a change came between */
 /* In an item's order, below the number of its line: the entry of a line that is a Bundle. */
@@ -50,6 +51,10 @@ struct import_group {
     size_t count;
     bool *counted; /* its beneficiary's: it is among counts.beneficiaries; of the thread that packs it */
 };
+
+_Static_assert(sizeof(struct import_item *) + sizeof(struct import_group) + sizeof(size_t) + sizeof(bool) <=
+                   IMPORT_ORDER_BYTES,
+               "what the feed counts covers what import_group_items takes");
 
 struct import {
     struct link *link;
@@ -354,43 +359,107 @@ static void group_done(struct import_thread *thread, const struct import_group *
     }
 }
 
-/* Deltas on their way to the writer, with the groups they came from: the stale ones are packed again. */
+/* Deltas on their way to the writer. */
 struct batch {
     struct buffer payload; /* u32 count, then u32 size and encoding each */
-    struct buffer stale;
-    size_t count;
-    const struct import_group *groups[BATCH_DELTAS_MAX];
-    struct import_counts counts[BATCH_DELTAS_MAX];
+    struct buffer entries; /* struct batch_entry: of each delta */
+    struct buffer reply;
+    struct buffer again; /* struct import_group: what is to be packed anew */
+};
+
+struct batch_entry {
+    struct import_group group; /* or a part of one */
+    struct import_counts counts;
+    size_t begin, end; /* of size and encoding in the payload */
 };
 
 static void batch_reset(struct batch *batch)
 {
     buffer_reset(&batch->payload);
     buffer_append_u32(&batch->payload, 0);
-    batch->count = 0;
+    buffer_reset(&batch->entries);
 }
 
-/* What is stored of this beneficiary is damaged: that costs its lines, and nobody else's. */
-static void group_refuse(struct import_thread *thread, const struct import_group *group, const char *problem)
+static size_t batch_count(const struct batch *batch)
+{
+    return batch->entries.size / sizeof(struct batch_entry);
+}
+
+static const struct batch_entry *batch_entry_at(const struct batch *batch, size_t index)
+{
+    return (const struct batch_entry *)(const void *)batch->entries.data + index;
+}
+
+static void batch_release(struct batch *batch)
+{
+    buffer_release(&batch->payload);
+    buffer_release(&batch->entries);
+    buffer_release(&batch->reply);
+    buffer_release(&batch->again);
+}
+
+/* What is wrong with one beneficiary costs its lines, and nobody else's. */
+static void group_refuse(struct import_thread *thread, const struct import_group *group, struct slice reason)
+{
+    const char *kept = arena_text(&thread->reasons, reason);
+    for (size_t i = 0; i < group->count; i++)
+        note_refused(thread, group->items[i], kept);
+    thread->counts.refused += group->count;
+}
+
+static void group_refuse_damaged(struct import_thread *thread, const struct import_group *group,
+                                 const char *problem)
 {
     struct buffer reason = BUFFER_INIT;
     buffer_appendf(&reason, "what is stored of its beneficiary is damaged (%s): see sluicectl verify",
                    problem);
-    const char *kept = arena_text(&thread->reasons, buffer_slice(&reason));
-    for (size_t i = 0; i < group->count; i++)
-        note_refused(thread, group->items[i], kept);
-    thread->counts.refused += group->count;
+    group_refuse(thread, group, buffer_slice(&reason));
     buffer_release(&reason);
 }
 
+/* Where the part of a group ends that begins at `begin` and holds at most so many bytes and items. Never
+ * between two versions of one resource; so at least one resource, whatever it takes. */
+static size_t group_part_end(const struct import_group *group, size_t begin, size_t bytes_max,
+                             size_t count_max)
+{
+    size_t end = begin, bytes = 0;
+    while (end < group->count) {
+        size_t next = end, next_bytes = bytes;
+        do
+            next_bytes += group->items[next++]->json.size;
+        while (next < group->count && slice_equal(group->items[next]->id, group->items[end]->id));
+        if (end > begin && (next_bytes > bytes_max || next - begin > count_max))
+            break;
+        end = next;
+        bytes = next_bytes;
+    }
+    return end;
+}
+
+static struct import_group group_part(const struct import_group *group, size_t begin, size_t end)
+{
+    return (struct import_group){group->items + begin, end - begin, group->counted};
+}
+
+/* Puts a group's delta into the batch; several, if it is too much for one. Those behind the first will be
+ * stale, and packed again. */
 static enum status batch_pack(struct import_thread *thread, struct batch *batch,
                               const struct import_group *group, struct error *error)
 {
     struct pack_result result;
+    size_t refused_before = thread->refused.size;
     enum status status = packer_pack(thread->packer, group->items, group->count, thread->import->aco,
                                      note_refused, thread, &result, error);
+    if (status == STATUS_TOO_LARGE) {
+        size_t end = group_part_end(group, 0, SIZE_MAX, group->count / 2);
+        struct import_group parts[2] = {group_part(group, 0, end), group_part(group, end, group->count)};
+        CHECK(end < group->count);
+        thread->refused.size = refused_before; /* each part tells its own */
+        status = batch_pack(thread, batch, &parts[0], error);
+        return status == STATUS_OK ? batch_pack(thread, batch, &parts[1], error) : status;
+    }
     if (status == STATUS_CORRUPT) {
-        group_refuse(thread, group, error->text);
+        group_refuse_damaged(thread, group, error->text);
         return STATUS_OK;
     }
     if (status != STATUS_OK)
@@ -399,74 +468,122 @@ static enum status batch_pack(struct import_thread *thread, struct batch *batch,
         group_done(thread, group, &result.counts, false);
         return STATUS_OK;
     }
-    size_t at = batch->payload.size;
+    struct batch_entry entry = {.group = *group, .counts = result.counts, .begin = batch->payload.size};
     buffer_append_u32(&batch->payload, 0);
     delta_encode(&result.delta, &batch->payload);
-    store_u32_le(batch->payload.data + at, (uint32_t)(batch->payload.size - at - sizeof(uint32_t)));
-    batch->groups[batch->count] = group;
-    batch->counts[batch->count] = result.counts;
-    batch->count++;
+    entry.end = batch->payload.size;
+    store_u32_le(batch->payload.data + entry.begin, (uint32_t)(entry.end - entry.begin - sizeof(uint32_t)));
+    buffer_append(&batch->entries, &entry, sizeof entry);
     return STATUS_OK;
+}
+
+/* Sends the deltas first..end-1, which `payload` holds behind room for their number. Those that were stale go
+ * to `again`. */
+static enum status batch_call(struct import_thread *thread, struct batch *batch, size_t first, size_t end,
+                              struct buffer *payload, struct error *error)
+{
+    store_u32_le(payload->data, (uint32_t)(end - first));
+    buffer_reset(&batch->reply);
+    enum status status =
+        link_call(thread->import->link, CONTROL_COMMAND_DELTAS, buffer_slice(payload), &batch->reply, error);
+    if (status != STATUS_OK)
+        return status;
+    size_t stale_count = batch->reply.size / sizeof(uint32_t), taken = 0;
+    CHECK(stale_count <= end - first);
+    for (size_t i = first; i < end; i++) {
+        const struct batch_entry *entry = batch_entry_at(batch, i);
+        bool is_stale =
+            taken < stale_count && load_u32_le(batch->reply.data + taken * sizeof(uint32_t)) == i - first;
+        taken += is_stale;
+        if (is_stale)
+            buffer_append(&batch->again, &entry->group, sizeof entry->group);
+        else
+            group_done(thread, &entry->group, &entry->counts, true);
+    }
+    return STATUS_OK;
+}
+
+/* For one of the deltas there is no room, and nothing was written: finds out which, and leaves out its lines
+ * alone. */
+static enum status batch_call_each(struct import_thread *thread, struct batch *batch, struct error *error)
+{
+    struct buffer payload = BUFFER_INIT;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < batch_count(batch); i++) {
+        const struct batch_entry *entry = batch_entry_at(batch, i);
+        buffer_reset(&payload);
+        buffer_append_u32(&payload, 0);
+        buffer_append(&payload, batch->payload.data + entry->begin, entry->end - entry->begin);
+        struct error problem = {0};
+        status = batch_call(thread, batch, i, i + 1, &payload, &problem);
+        if (status == STATUS_TOO_LARGE) {
+            group_refuse(thread, &entry->group, slice_from_text(problem.text));
+            status = STATUS_OK;
+        }
+        if (status != STATUS_OK)
+            *error = problem;
+    }
+    buffer_release(&payload);
+    return status;
 }
 
 /* Sends the batch; packs what was stale again until nothing is. */
 static enum status batch_send(struct import_thread *thread, struct batch *batch, struct error *error)
 {
-    for (unsigned attempt = 0; batch->count; attempt++) {
+    for (unsigned attempt = 0; batch_count(batch); attempt++) {
         if (attempt == STALE_ATTEMPTS_MAX)
             return error_set(error, STATUS_BUSY,
                              "the store changes faster than this import can follow; run it again");
-        store_u32_le(batch->payload.data, (uint32_t)batch->count);
-        buffer_reset(&batch->stale);
-        enum status status = link_call(thread->import->link, CONTROL_COMMAND_DELTAS,
-                                       buffer_slice(&batch->payload), &batch->stale, error);
+        buffer_reset(&batch->again);
+        enum status status = batch_call(thread, batch, 0, batch_count(batch), &batch->payload, error);
+        if (status == STATUS_TOO_LARGE)
+            status = batch_call_each(thread, batch, error);
+        batch_reset(batch);
+        const struct import_group *again = (const struct import_group *)(const void *)batch->again.data;
+        for (size_t i = 0; status == STATUS_OK && i < batch->again.size / sizeof *again; i++)
+            status = batch_pack(thread, batch, &again[i], error);
         if (status != STATUS_OK)
             return status;
-        size_t stale_count = batch->stale.size / sizeof(uint32_t);
-        const struct import_group *again[BATCH_DELTAS_MAX];
-        CHECK(stale_count <= batch->count);
-        size_t taken = 0;
-        for (size_t i = 0; i < batch->count; i++) {
-            bool is_stale =
-                taken < stale_count && load_u32_le(batch->stale.data + taken * sizeof(uint32_t)) == i;
-            if (is_stale)
-                again[taken++] = batch->groups[i];
-            else
-                group_done(thread, batch->groups[i], &batch->counts[i], true);
-        }
-        batch_reset(batch);
-        for (size_t i = 0; i < taken; i++) {
-            status = batch_pack(thread, batch, again[i], error);
-            if (status != STATUS_OK)
-                return status;
-        }
     }
     return STATUS_OK;
+}
+
+/* Packs a group, in parts if it is large; each part must be there before the next one is packed. */
+static enum status batch_add(struct import_thread *thread, struct batch *batch,
+                             const struct import_group *group, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t begin = 0, end; status == STATUS_OK && begin < group->count; begin = end) {
+        end = group_part_end(group, begin, PART_BYTES, SIZE_MAX);
+        struct import_group part = group_part(group, begin, end);
+        if (begin)
+            status = batch_send(thread, batch, error);
+        if (status == STATUS_OK)
+            status = batch_pack(thread, batch, &part, error);
+    }
+    if (status == STATUS_OK && (batch->payload.size >= BATCH_BYTES || batch_count(batch) >= BATCH_DELTAS_MAX))
+        status = batch_send(thread, batch, error);
+    return status;
 }
 
 static void *pack_body(void *argument)
 {
     struct import_thread *thread = argument;
     struct import *import = thread->import;
-    struct batch *batch = mem_new(struct batch);
-    batch_reset(batch);
+    struct batch batch = {BUFFER_INIT, BUFFER_INIT, BUFFER_INIT, BUFFER_INIT};
+    batch_reset(&batch);
     enum status status = STATUS_OK;
     for (;;) {
         size_t index = __atomic_fetch_add(&import->next, 1, __ATOMIC_RELAXED);
         if (index >= import->beneficiary_count || status != STATUS_OK)
             break;
         for (size_t i = import->firsts[index]; status == STATUS_OK && i < import->firsts[index + 1]; i++)
-            status = batch_pack(thread, batch, &import->groups[i], &thread->error);
-        if (status == STATUS_OK &&
-            (batch->payload.size >= BATCH_BYTES || batch->count + RESOURCE_TYPE_COUNT > BATCH_DELTAS_MAX))
-            status = batch_send(thread, batch, &thread->error);
+            status = batch_add(thread, &batch, &import->groups[i], &thread->error);
     }
     if (status == STATUS_OK)
-        status = batch_send(thread, batch, &thread->error);
+        status = batch_send(thread, &batch, &thread->error);
     thread->status = status;
-    buffer_release(&batch->payload);
-    buffer_release(&batch->stale);
-    mem_free(batch);
+    batch_release(&batch);
     return NULL;
 }
 

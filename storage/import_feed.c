@@ -54,8 +54,8 @@ bool import_feed_is_full(const struct import_feed *feed)
 
 static size_t parsed_block_bytes(const struct parsed_block *parsed)
 {
-    return parsed->block.text.capacity + parsed->block.arena.bytes +
-           parsed->capacity * (sizeof *parsed->items + sizeof *parsed->refusals);
+    return parsed->block.text.capacity + parsed->block.lines.capacity + parsed->block.arena.bytes +
+           parsed->capacity * (sizeof *parsed->items + sizeof *parsed->refusals + IMPORT_ORDER_BYTES);
 }
 
 void parsed_block_reserve(struct parsed_block *parsed, size_t items)

@@ -17,6 +17,9 @@
 
 #include <pthread.h>
 
+/* What putting an item in order takes beside it: a pointer, its group, and where its beneficiary begins. */
+#define IMPORT_ORDER_BYTES 48
+
 /* A line that was refused, until it is reported in order. */
 struct import_refusal {
     uint64_t line;

@@ -436,6 +436,14 @@ static enum status packer_read_state(struct packer *packer, const struct import_
     return STATUS_OK;
 }
 
+static enum status packer_check_size(const struct packer *packer, struct import_item *const *items,
+                                     size_t count, struct error *error)
+{
+    if (packer->values.size <= PACK_BYTES_MAX || slice_equal(items[0]->id, items[count - 1]->id))
+        return STATUS_OK;
+    return error_set(error, STATUS_TOO_LARGE, "more than %zu bytes of segments at once", PACK_BYTES_MAX);
+}
+
 static enum status packer_run(struct packer *packer, struct import_item *const *items, size_t count,
                               uint32_t aco, pack_refuse *refuse, void *context, struct error *error)
 {
@@ -456,9 +464,14 @@ static enum status packer_run(struct packer *packer, struct import_item *const *
                                        : packer_take_item(packer, items[i], refuse, context, error);
     }
     packer_finish_segment(packer);
+    if (status == STATUS_OK)
+        status = packer_check_size(packer, items, count, error);
     for (size_t i = 0; status == STATUS_OK && i < packer->segment_count; i++) {
-        if (packer->segments[i].gone_count)
-            status = packer_rewrite(packer, &packer->segments[i], error);
+        if (!packer->segments[i].gone_count)
+            continue;
+        status = packer_rewrite(packer, &packer->segments[i], error);
+        if (status == STATUS_OK)
+            status = packer_check_size(packer, items, count, error);
     }
     if (status != STATUS_OK) {
         /* The builder must be empty for the next one. */

@@ -60,8 +60,12 @@ struct pack_result {
 /* Called for each item that is refused. */
 typedef void pack_refuse(void *context, const struct import_item *item, const char *reason);
 
+#define PACK_BYTES_MAX ((size_t)8 * 1024 * 1024)
+
 /* `items`: of one beneficiary and type, in order; or deletions of one resource whose beneficiary is not known
- * (it is looked for again). `aco`: import --aco, else 0. Reads a fresh snapshot. */
+ * (it is looked for again). `aco`: import --aco, else 0. Reads a fresh snapshot. STATUS_TOO_LARGE: the
+ * segments come to more than PACK_BYTES_MAX, with those that must be written anew; pack fewer items. Never
+ * said of items that all have one id. */
 NODISCARD enum status packer_pack(struct packer *packer, struct import_item *const *items, size_t count,
                                   uint32_t aco, pack_refuse *refuse, void *context,
                                   struct pack_result *ret_result, struct error *error);

@@ -103,7 +103,9 @@ int command_import(const struct invocation *invocation)
     progress_begin(&run.progress, "import", is_quiet(invocation));
     enum status status = import_run(link, &options, &counts, &error);
     progress_end(&run.progress);
-    print_counts(invocation, &counts);
+    /* Zeros would look like the counts of an import that found nothing. */
+    if (status == STATUS_OK || counts.files || counts.lines)
+        print_counts(invocation, &counts);
     int exit_status = status == STATUS_OK ? move_homes(invocation, link) : complain(&error);
     link_close(link);
     if (exit_status != EXIT_DONE)

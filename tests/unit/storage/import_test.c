@@ -4,6 +4,7 @@
 #include "codec/base/mem.h"
 #include "codec/instant.h"
 #include "storage/attribution.h"
+#include "storage/packer.h"
 #include "storage/resources.h"
 #include "tests/support/load_fixture.h"
 
@@ -665,6 +666,150 @@ static void a_beneficiary_that_fills_the_memory_is_packed_in_parts(void **state)
     assert_in_range(counts.beneficiaries, 2, 100);
 }
 
+/* Text that no deflate makes smaller than half. */
+static void append_noise(struct buffer *text, size_t bytes, uint32_t *state)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        *state = *state * 1664525 + 1013904223;
+        buffer_append_char(text,
+                           "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/"[*state >> 26]);
+    }
+}
+
+/* One beneficiary's lines, each of so many bytes of noise. */
+static void append_heavy(struct buffer *text, int count, size_t bytes, unsigned version)
+{
+    uint32_t noise = version;
+    for (int i = 0; i < count; i++) {
+        buffer_appendf(
+            text,
+            "{\"resourceType\":\"ExplanationOfBenefit\",\"id\":\"e%06d\",\"meta\":{\"lastUpdated\":"
+            "\"202%u-01-01T00:00:00Z\"},\"patient\":{\"reference\":\"Patient/b\"},\"disposition\":\"",
+            i, version);
+        append_noise(text, bytes, &noise);
+        buffer_append_text(text, "\"}\n");
+    }
+}
+
+static void a_beneficiary_of_more_than_a_delta_holds_comes_in_several(void **state)
+{
+    enum { CLAIMS = 90, BYTES = 256 * 1024 };
+    struct fixture *f = *state;
+    append_heavy(&f->text, CLAIMS, BYTES, 1);
+    assert_true(f->text.size > 2 * PACK_BYTES_MAX);
+    struct import_counts counts = import(f);
+    assert_int_equal(counts.added, CLAIMS);
+    assert_int_equal(counts.beneficiaries, 1);
+    append_heavy(&f->text, CLAIMS, BYTES, 2);
+    counts = import(f);
+    assert_int_equal(counts.replaced, CLAIMS);
+    append_heavy(&f->text, CLAIMS, BYTES, 2);
+    assert_int_equal(import(f).identical, CLAIMS);
+}
+
+/* A small claim stands with large ones in a segment, which is written anew when the small one changes. */
+static void what_must_be_written_anew_is_bounded_too(void **state)
+{
+    enum { LARGE = 100, BYTES = 170 * 1024 };
+    struct fixture *f = *state;
+    uint32_t noise = 7;
+    for (unsigned version = 1; version <= 2; version++) {
+        for (int i = 0; i < LARGE; i++) {
+            for (unsigned small = 0; small < 2; small++) {
+                if (version == 2 && !small)
+                    continue;
+                buffer_appendf(
+                    &f->text,
+                    "{\"resourceType\":\"ExplanationOfBenefit\",\"id\":\"e%06d-%u\",\"meta\":{"
+                    "\"lastUpdated\":\"202%u-01-01T00:00:00Z\"},\"patient\":{\"reference\":\"Patient/"
+                    "b\"},\"disposition\":\"%u",
+                    i, small, version, version);
+                append_noise(&f->text, small ? 8 : BYTES, &noise);
+                buffer_append_text(&f->text, "\"}\n");
+            }
+        }
+        struct import_counts counts = import(f);
+        assert_int_equal(counts.added, version == 1 ? 2 * LARGE : 0);
+        assert_int_equal(counts.replaced, version == 1 ? 0 : LARGE);
+        assert_int_equal(counts.refused, 0);
+    }
+}
+
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* these keep memory of their own */
+/* Begins to count afresh what the process takes at most; gives what it takes now, in bytes. */
+static size_t memory_begin(void)
+{
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    assert_non_null(file);
+    fputs("5", file);
+    assert_int_equal(fclose(file), 0);
+    long pages;
+    file = fopen("/proc/self/statm", "r");
+    assert_int_equal(fscanf(file, "%*d %ld", &pages), 1);
+    fclose(file);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t memory_most(void)
+{
+    char row[256];
+    unsigned long kilobytes = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (fgets(row, sizeof row, file) && sscanf(row, "VmHWM: %lu", &kilobytes) != 1)
+        continue;
+    fclose(file);
+    return (size_t)kilobytes * 1024;
+}
+
+/* What an import takes beyond the memory it was given: a block for each thread, what the threads pack with,
+ * and the pages of the store that it looks at. */
+static void a_load_of_tiny_lines_takes_no_more_memory_than_it_may(void **state)
+{
+    enum { LINES = 250000, BENEFICIARIES = 5000 };
+    struct fixture *f = *state;
+    for (int i = 0; i < LINES; i++) { /* all beneficiaries mixed */
+        buffer_appendf(&f->text,
+                       "{\"resourceType\":\"ExplanationOfBenefit\",\"id\":\"e%d\",\"patient\":{\"reference\":"
+                       "\"Patient/b%d\"}}\n",
+                       i, i % BENEFICIARIES);
+    }
+    const char *path = load_file(&f->load, ".ndjson", buffer_slice(&f->text));
+    buffer_release(&f->text);
+    struct import_options options = {
+        .paths = &path, .path_count = 1, .memory_bytes = 16 * 1024 * 1024, .threads = 2};
+    size_t before = memory_begin();
+    assert_int_equal(load_run(&f->load, &options).added, LINES);
+    size_t taken = memory_most() - before;
+    if (taken > 96 * 1024 * 1024)
+        fail_msg("the import took %zu bytes", taken);
+}
+#endif
+
+static void a_beneficiary_with_an_aco_too_many_costs_only_its_own_lines(void **state)
+{
+    struct fixture *f = *state;
+    line(f, EOB, "e1", 1, NULL);
+    import(f); /* for one ACO; 31 more are as many as there may be */
+    for (int i = 1; i <= BENEFICIARY_ACOS_MAX; i++) {
+        char aco[8];
+        snprintf(aco, sizeof aco, "A1%03d", i);
+        store_fixture_add_aco(&f->load.store, aco);
+        line(f, EOB, "e1", 1, NULL);
+        for (int other = 0; other < 50; other++) {
+            char id[16], beneficiary[16];
+            snprintf(id, sizeof id, "o%d-%d", i, other);
+            snprintf(beneficiary, sizeof beneficiary, "%c%d-%d", other % 2 ? 'a' : 'z', i, other);
+            load_line(&f->text, EOB, id, beneficiary, NULL, 1, NULL);
+        }
+        struct import_counts counts = load_text(&f->load, buffer_slice(&f->text), aco);
+        buffer_reset(&f->text);
+        bool is_too_many = i == BENEFICIARY_ACOS_MAX;
+        assert_int_equal(counts.added, 50);
+        assert_int_equal(counts.refused, is_too_many);
+        assert_int_equal(counts.identical, !is_too_many);
+    }
+}
+
 static void a_directory_of_small_files_is_walked(void **state)
 {
     struct fixture *f = *state;
@@ -834,6 +979,12 @@ int main(void)
         TEST(a_small_memory_gives_the_same_export),
         TEST(a_beneficiary_that_straddles_a_full_memory_is_packed_once),
         TEST(a_beneficiary_that_fills_the_memory_is_packed_in_parts),
+        TEST(a_beneficiary_of_more_than_a_delta_holds_comes_in_several),
+        TEST(what_must_be_written_anew_is_bounded_too),
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+        TEST(a_load_of_tiny_lines_takes_no_more_memory_than_it_may),
+#endif
+        TEST(a_beneficiary_with_an_aco_too_many_costs_only_its_own_lines),
         TEST(a_directory_of_small_files_is_walked),
         TEST(an_unknown_aco_stops_the_import_before_it_begins),
         TEST(an_mbi_that_could_be_taken_for_an_id_leads_to_nobody),
