@@ -46,8 +46,8 @@ struct import_counts {
 struct import_options {
     const char *const *paths;
     size_t path_count;
-    const char *aco_id;  /* attribute every beneficiary seen to it; NULL: none */
-    bool strict;         /* commit nothing of a file that has a bad line */
+    const char *aco_id; /* attribute every beneficiary seen to it; NULL: none */
+    bool strict;        /* commit nothing of a file that has a bad line (not: one refused beside the store) */
     bool deletes_errors; /* a resource whose status is entered-in-error is a deletion of it */
     unsigned threads;    /* 0: one a core */
     size_t memory_bytes; /* 0: IMPORT_MEMORY_BYTES */
