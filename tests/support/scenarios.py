@@ -180,7 +180,7 @@ TABLE = [
     Scenario("cancelling", exported, lambda material, site: ("jobs", "cancel", "1"), atomic=True),
     Scenario("backup", exported, lambda material, site: ("backup", BESIDE + "/backup"), served=False,
              makes=BESIDE + "/backup"),
-    Scenario("restore", lost, lambda material, site: ("restore", material.backup), served=False),
+    Scenario("restore", lost, lambda material, site: ("restore", material.backup), atomic=True, served=False),
     Scenario("account", nothing, lambda material, site: ("aco", "add", "A9996", "--name", "New"), atomic=True),
 ]
 
