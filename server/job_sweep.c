@@ -2,7 +2,44 @@
 
 #include "codec/base/arena.h"
 #include "server/job_files.h"
-#include "storage/jobs.h"
+
+#include <string.h>
+
+static enum status visit_file(const char *uuid, const char *suffix, bool is_optional,
+                              job_file_visitor *visitor, void *context, struct error *error)
+{
+    char name[64]; /* of 36 bytes and a suffix */
+    strcpy(stpcpy(name, uuid), suffix);
+    return visitor(context, name, is_optional, error);
+}
+
+enum status job_files_visit(const struct job *job, job_file_visitor *visitor, void *context,
+                            struct error *error)
+{
+    bool is_active = job_state_is_active(job->state);
+    enum status status = STATUS_OK;
+    if (!job_state_has_files(job->state))
+        return STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < job->file_count; i++) {
+        const struct job_file *file = &job->files[i];
+        bool is_error = file->set == JOB_SET_ERROR;
+        if (!file->done)
+            continue;
+        if (file->count)
+            status = visit_file(file->uuid, is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX, false, visitor,
+                                context, error);
+        if (status == STATUS_OK && file->count)
+            status = visit_file(file->uuid, is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX, false,
+                                visitor, context, error);
+        if (status == STATUS_OK && is_active)
+            status = visit_file(file->uuid, JOB_FILE_ERRORS_SUFFIX, true, visitor, context, error);
+    }
+    if (status == STATUS_OK && is_active)
+        status = visitor(context, JOB_PROGRESS_NAME, true, error);
+    return status;
+}
+
+/* ---- the sweep ---- */
 
 struct sweep {
     struct engine *engine;
@@ -50,34 +87,17 @@ static enum status keeps_job(void *context, uint64_t job_id, bool *ret_keeps, st
     }
 }
 
-static bool name_is(const char *name, const char *uuid, const char *suffix)
+static enum status is_wanted(void *context, const char *name, bool is_optional, struct error *error)
 {
-    size_t size = strlen(uuid);
-    return strncmp(name, uuid, size) == 0 && strcmp(name + size, suffix) == 0;
+    (void)is_optional, (void)error;
+    return strcmp(name, context) == 0 ? STATUS_EXISTS : STATUS_OK;
 }
 
-/* Only finished files that the record knows count. */
 static bool keeps_file(void *context, const char *name)
 {
     struct sweep *sweep = context;
-    if (!sweep->is_readable)
-        return true;
-    bool active = job_state_is_active(sweep->job.state);
-    if (active && strcmp(name, JOB_PROGRESS_NAME) == 0)
-        return true;
-    for (size_t i = 0; i < sweep->job.file_count; i++) {
-        const struct job_file *file = &sweep->job.files[i];
-        bool is_error = file->set == JOB_SET_ERROR;
-        if (!file->done)
-            continue;
-        if (active && name_is(name, file->uuid, JOB_FILE_ERRORS_SUFFIX))
-            return true;
-        if (file->count &&
-            (name_is(name, file->uuid, is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX) ||
-             name_is(name, file->uuid, is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX)))
-            return true;
-    }
-    return false;
+    return !sweep->is_readable ||
+           job_files_visit(&sweep->job, is_wanted, (void *)(uintptr_t)name, NULL) == STATUS_EXISTS;
 }
 
 enum status job_sweep(struct store *store,

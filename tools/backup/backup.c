@@ -5,6 +5,7 @@
 #include "codec/base/clock.h"
 #include "codec/base/failpoint.h"
 #include "server/job_files.h"
+#include "server/job_sweep.h"
 #include "storage/store.h"
 #include "tools/backup/folder.h"
 #include "tools/backup/manifest.h"

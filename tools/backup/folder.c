@@ -109,39 +109,3 @@ enum status folder_lock(const char *path, int *ret_fd, struct error *error)
     *ret_fd = fd;
     return STATUS_OK;
 }
-
-/* ---- files of jobs ---- */
-
-static enum status visit_file(const char *uuid, const char *suffix, bool is_optional,
-                              job_file_visitor *visitor, void *context, struct error *error)
-{
-    char name[64];
-    snprintf(name, sizeof name, "%s%s", uuid, suffix);
-    return visitor(context, name, is_optional, error);
-}
-
-enum status job_files_visit(const struct job *job, job_file_visitor *visitor, void *context,
-                            struct error *error)
-{
-    bool is_active = job_state_is_active(job->state);
-    enum status status = STATUS_OK;
-    if (!job_state_has_files(job->state))
-        return STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < job->file_count; i++) {
-        const struct job_file *file = &job->files[i];
-        bool is_error = file->set == JOB_SET_ERROR;
-        if (!file->done)
-            continue;
-        if (file->count)
-            status = visit_file(file->uuid, is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX, false, visitor,
-                                context, error);
-        if (status == STATUS_OK && file->count)
-            status = visit_file(file->uuid, is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX, false,
-                                visitor, context, error);
-        if (status == STATUS_OK && is_active)
-            status = visit_file(file->uuid, JOB_FILE_ERRORS_SUFFIX, true, visitor, context, error);
-    }
-    if (status == STATUS_OK && is_active)
-        status = visitor(context, JOB_PROGRESS_NAME, true, error);
-    return status;
-}

@@ -8,7 +8,6 @@
 
 #include "codec/base/buffer.h"
 #include "codec/base/status.h"
-#include "storage/jobs.h"
 
 /* mkdir (0700); STATUS_EXISTS if it is there. */
 NODISCARD enum status folder_make(const char *path, struct error *error);
@@ -24,10 +23,5 @@ bool folder_has_only(const char *path, const char *const *names);
 NODISCARD enum status folder_lock(const char *path, int *ret_fd, struct error *error);
 /* "DIR/name", NUL-terminated; in the buffer, which is emptied first. */
 const char *folder_path(struct buffer *target, const char *dir, const char *name);
-
-/* The files of a job that its record counts on: names in its folder. An optional one may be absent. */
-typedef enum status job_file_visitor(void *context, const char *name, bool is_optional, struct error *error);
-NODISCARD enum status job_files_visit(const struct job *job, job_file_visitor *visitor, void *context,
-                                      struct error *error);
 
 #endif

@@ -3,6 +3,7 @@
 #include "codec/base/arena.h"
 #include "codec/base/failpoint.h"
 #include "server/job_files.h"
+#include "server/job_sweep.h"
 #include "storage/restored.h"
 #include "tools/backup/folder.h"
 #include "tools/backup/manifest.h"

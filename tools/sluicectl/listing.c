@@ -149,7 +149,9 @@ static int run(const struct invocation *invocation, const char *const *titles, s
     if (status == STATUS_OK)
         status = fill_and_print(&listing, titles, columns, is_object, fill, &error);
     store_close(listing.store);
-    return status == STATUS_OK ? EXIT_DONE : complain(&error);
+    if (status != STATUS_OK)
+        return complain(&error);
+    return listing.is_incomplete ? EXIT_FAILED : EXIT_DONE;
 }
 
 int listing_run(const struct invocation *invocation, const char *const *titles, size_t columns,

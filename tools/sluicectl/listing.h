@@ -18,6 +18,7 @@ struct listing {
     struct json_writer *json;
     struct buffer above, below; /* lines around the table, for a person */
     bool has_rows_ended;
+    bool is_incomplete; /* something could not be read, and that was told: the exit status is 1 */
 };
 
 void listing_row_begin(struct listing *listing);
