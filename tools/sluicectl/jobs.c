@@ -263,10 +263,12 @@ static enum status fill_expired(struct listing *listing, struct error *error)
 {
     struct expired *expired = listing->context;
     struct reader reader = reader_make(buffer_slice(&expired->reply));
-    uint64_t freed = 0, jobs = 0;
+    uint64_t freed = 0;
     expired->unreadable = reader_u64(&reader);
+    if (reader_left(&reader) == 0)
+        listing_line(listing, "no job is due");
     listing_rows_begin(listing, "jobs");
-    for (; reader_left(&reader) && !reader.failed; jobs++) {
+    while (reader_left(&reader) && !reader.failed) {
         uint64_t id = reader_u64(&reader);
         unsigned state = reader_u8(&reader);
         uint64_t bytes = reader_u64(&reader);
@@ -286,9 +288,7 @@ static enum status fill_expired(struct listing *listing, struct error *error)
     json_member_number(listing->json, "freedBytes", (int64_t)freed);
     char text[32];
     bytes_text(freed, text);
-    if (!jobs)
-        listing_line(listing, "no job is due");
-    if (jobs || freed)
+    if (expired->reply.size > sizeof(uint64_t) || freed)
         listing_line(listing, "%s of files %s removed", text, expired->is_remote ? "are being" : "were");
     return STATUS_OK;
 }
