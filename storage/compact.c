@@ -6,7 +6,7 @@
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
 #include "codec/base/reader.h"
-#include "storage/compactor.h"
+#include "codec/instant.h"
 #include "storage/jobs.h"
 #include "storage/statistics.h"
 
@@ -28,7 +28,7 @@ struct task {
     enum resource_type type;
     bool is_changed; /* something of it was rewritten */
     unsigned stale;
-    uint64_t replaced, made, replaced_bytes, made_bytes; /* by the delta that is in the batch */
+    uint64_t replaced, made, replaced_bytes, made_bytes, dropped; /* by the delta that is in the batch */
 };
 
 struct compact;
@@ -271,6 +271,7 @@ static void note_applied(struct compact *compact, struct task *task)
     compact->counts.made += task->made;
     compact->counts.replaced_bytes += task->replaced_bytes;
     compact->counts.made_bytes += task->made_bytes;
+    compact->counts.dropped += task->dropped;
     task->is_changed = true;
     task->stale = 0;
 }
@@ -342,6 +343,7 @@ static enum status task_pack(struct compact_thread *thread, struct task *task, b
     task->made = result.delta.segment_count;
     task->replaced_bytes = result.stored_before;
     task->made_bytes = result.stored_after;
+    task->dropped = result.dropped;
     thread->sent[thread->sent_count++] = task;
     return STATUS_OK;
 }
@@ -501,6 +503,17 @@ static enum status run_threads(struct compact *compact, struct error *error)
     return STATUS_OK;
 }
 
+int32_t compact_keep_from_day(int64_t now_us, unsigned years)
+{
+    time_t seconds = (time_t)(now_us / US_PER_SECOND);
+    struct tm date;
+    CHECK(gmtime_r(&seconds, &date));
+    unsigned month = (unsigned)date.tm_mon + 1, day = (unsigned)date.tm_mday;
+    if (month == 2 && day == 29)
+        day = 28; /* not every year has it: one day more is kept */
+    return day_from_civil(date.tm_year + 1900 - (int)years, month, day);
+}
+
 enum status compact_run(struct link *link, const struct compact_options *options,
                         struct compact_counts *ret_counts, struct error *error)
 {
@@ -515,7 +528,7 @@ enum status compact_run(struct link *link, const struct compact_options *options
         compact->thread_count = COMPACT_THREADS_MAX;
     for (unsigned i = 0; i < compact->thread_count; i++) {
         compact->threads[i].compact = compact;
-        compact->threads[i].compactor = compactor_new(link_store(link), options->merge_before_us);
+        compact->threads[i].compactor = compactor_new(link_store(link), &options->rules);
     }
     enum status status = measure(compact, error);
     if (status == STATUS_OK)

@@ -16,15 +16,18 @@
 #ifndef STORAGE_COMPACT_H
 #define STORAGE_COMPACT_H
 
+#include "storage/compactor.h"
 #include "storage/control.h"
 
-#define COMPACT_OLDER_THAN_DAYS  90
-#define COMPACT_PINNED_BYTES_MAX ((uint64_t)1024 * 1024 * 1024)
-#define COMPACT_WAIT_SECONDS     600
-#define COMPACT_RELEASE_BYTES    ((uint64_t)256 * 1024 * 1024) /* replaced ones: then space is given back */
+/* A client may ask for seven years of claims of whom it was attributed newly. */
+#define COMPACT_HISTORY_YEARS_MIN 7
+#define COMPACT_OLDER_THAN_DAYS   90
+#define COMPACT_PINNED_BYTES_MAX  ((uint64_t)1024 * 1024 * 1024)
+#define COMPACT_WAIT_SECONDS      600
+#define COMPACT_RELEASE_BYTES     ((uint64_t)256 * 1024 * 1024) /* replaced ones: then space is given back */
 
 struct compact_options {
-    int64_t merge_before_us;   /* segments whose newest stamp is earlier may be merged */
+    struct compact_rules rules;
     unsigned threads;          /* 0: one a core, and one */
     uint64_t pinned_bytes_max; /* 0: COMPACT_PINNED_BYTES_MAX */
     unsigned wait_seconds;     /* for jobs that pin too much, at a time; 0: not at all */
@@ -37,6 +40,10 @@ struct compact_options {
     bool (*is_stopped)(void *context);
 };
 
+/* The first day that is kept, if claims are kept for so many years after their last day of service: today's
+ * date of that year. */
+int32_t compact_keep_from_day(int64_t now_us, unsigned years);
+
 struct compact_counts {
     uint64_t beneficiaries; /* looked at, of all at the beginning */
     uint64_t beneficiaries_total;
@@ -45,6 +52,7 @@ struct compact_counts {
     uint64_t made;
     uint64_t replaced_bytes; /* stored ones */
     uint64_t made_bytes;
+    uint64_t dropped;        /* claims that are kept no more */
     uint64_t stale;          /* deltas that were made again, since something came between */
     uint64_t damaged;        /* beneficiaries' types that were left as they are */
     uint64_t released_bytes; /* given back to the file system; what was used again meanwhile counts, too */

@@ -1,7 +1,9 @@
 #include "storage/compactor.h"
 
+#include "codec/base/arena.h"
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
+#include "codec/instant.h"
 
 #include <stdlib.h>
 
@@ -15,7 +17,7 @@ struct candidate {
     struct slice value; /* borrowed from the snapshot */
     uint32_t raw_bytes;
     bool is_old;
-    bool is_due; /* not at the best level */
+    bool is_due; /* not at the best level, or something in it is kept no more */
 };
 
 /* A chosen one, copied out of the snapshot. */
@@ -33,7 +35,7 @@ struct merge_line {
 
 struct compactor {
     struct store *store;
-    int64_t merge_before_us;
+    struct compact_rules rules;
     struct inflater *inflater;
     struct segment_builder *builder;
     struct buffer candidates;     /* struct candidate, oldest newest stamp first */
@@ -47,14 +49,17 @@ struct compactor {
     struct buffer made_ends; /* size_t: where each ends */
     struct buffer slices;    /* struct slice: of `made`, for the delta */
     struct buffer superseded;
+    struct buffer dropped; /* struct slice: ids, in `ids` */
+    struct arena ids;
+    enum resource_type type;
     uint64_t seen;
 };
 
-struct compactor *compactor_new(struct store *store, int64_t merge_before_us)
+struct compactor *compactor_new(struct store *store, const struct compact_rules *rules)
 {
     struct compactor *compactor = mem_new(struct compactor);
     compactor->store = store;
-    compactor->merge_before_us = merge_before_us;
+    compactor->rules = *rules;
     compactor->inflater = inflater_new();
     compactor->builder = segment_builder_new(DEFLATE_LEVEL_BEST);
     return compactor;
@@ -64,9 +69,11 @@ static void compactor_reset(struct compactor *compactor)
 {
     struct buffer *buffers[] = {&compactor->candidates, &compactor->chosen, &compactor->values,
                                 &compactor->lines,      &compactor->merged, &compactor->made,
-                                &compactor->made_ends,  &compactor->slices, &compactor->superseded};
+                                &compactor->made_ends,  &compactor->slices, &compactor->superseded,
+                                &compactor->dropped};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         buffer_reset(buffers[i]);
+    arena_reset(&compactor->ids);
 }
 
 void compactor_free(struct compactor *compactor)
@@ -75,18 +82,53 @@ void compactor_free(struct compactor *compactor)
         return;
     struct buffer *buffers[] = {&compactor->candidates, &compactor->chosen, &compactor->values,
                                 &compactor->lines,      &compactor->merged, &compactor->made,
-                                &compactor->made_ends,  &compactor->slices, &compactor->superseded};
+                                &compactor->made_ends,  &compactor->slices, &compactor->superseded,
+                                &compactor->dropped};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         buffer_release(buffers[i]);
     for (size_t i = 0; i < compactor->table_capacity; i++)
         segment_table_release(&compactor->tables[i]);
     mem_free(compactor->tables);
+    arena_release(&compactor->ids);
     segment_builder_free(compactor->builder);
     inflater_free(compactor->inflater);
     mem_free(compactor);
 }
 
+static struct segment_table *table_at(struct compactor *compactor, size_t index)
+{
+    if (index >= compactor->table_capacity) {
+        size_t capacity = compactor->table_capacity ? compactor->table_capacity * 2 : 8;
+        compactor->tables = mem_realloc(compactor->tables, capacity * sizeof *compactor->tables);
+        for (size_t i = compactor->table_capacity; i < capacity; i++)
+            segment_table_init(&compactor->tables[i]);
+        compactor->table_capacity = capacity;
+    }
+    return &compactor->tables[index];
+}
+
+static bool keeps(const struct compactor *compactor, const struct segment_entry *entry)
+{
+    if (compactor->type != RESOURCE_TYPE_EXPLANATION_OF_BENEFIT || compactor->rules.keep_from_day == DAY_NONE)
+        return true;
+    int32_t day = entry->service_last_day != DAY_NONE ? entry->service_last_day : entry->service_first_day;
+    return day == DAY_NONE || day >= compactor->rules.keep_from_day;
+}
+
 /* ---- choosing, within the snapshot ---- */
+
+static enum status holds_expired(struct compactor *compactor, const struct segment *segment, bool *ret_holds,
+                                 struct error *error)
+{
+    *ret_holds = false;
+    if (compactor->type != RESOURCE_TYPE_EXPLANATION_OF_BENEFIT || compactor->rules.keep_from_day == DAY_NONE)
+        return STATUS_OK;
+    struct segment_table *table = table_at(compactor, 0);
+    enum status status = segment_table_read(table, segment, error);
+    for (size_t i = 0; status == STATUS_OK && !*ret_holds && i < table->count; i++)
+        *ret_holds = !keeps(compactor, &table->entries[i]);
+    return status;
+}
 
 static enum status list_candidates(struct compactor *compactor, struct engine_txn *txn,
                                    enum resource_type type, struct slice id,
@@ -99,12 +141,16 @@ static enum status list_candidates(struct compactor *compactor, struct engine_tx
     segment_scan_seek(scan, beneficiary->home, id, INT64_MIN);
     struct stored_segment stored;
     while ((status = segment_scan_next(scan, &stored, error)) == STATUS_OK) {
+        bool is_expired;
+        status = holds_expired(compactor, &stored.segment, &is_expired, error);
+        if (status != STATUS_OK)
+            break;
         struct candidate candidate = {
             .name = stored.name,
             .value = stored.value,
             .raw_bytes = stored.segment.raw_bytes,
-            .is_old = stored.segment.newest_us < compactor->merge_before_us,
-            .is_due = stored.segment.level != DEFLATE_LEVEL_BEST,
+            .is_old = stored.segment.newest_us < compactor->rules.merge_before_us,
+            .is_due = stored.segment.level != DEFLATE_LEVEL_BEST || is_expired,
         };
         buffer_append(&compactor->candidates, &candidate, sizeof candidate);
     }
@@ -173,24 +219,18 @@ static enum status read_and_choose(struct compactor *compactor, enum resource_ty
 
 /* ---- making, outside of it ---- */
 
+static void drop(struct compactor *compactor, const struct segment_entry *entry)
+{
+    struct slice id = arena_copy(&compactor->ids, entry->id);
+    buffer_append(&compactor->dropped, &id, sizeof id);
+}
+
 static void finish_segment(struct compactor *compactor)
 {
     if (segment_builder_count(compactor->builder) == 0)
         return;
     segment_builder_finish(compactor->builder, &compactor->made);
     buffer_append(&compactor->made_ends, &compactor->made.size, sizeof compactor->made.size);
-}
-
-static struct segment_table *table_at(struct compactor *compactor, size_t index)
-{
-    if (index >= compactor->table_capacity) {
-        size_t capacity = compactor->table_capacity ? compactor->table_capacity * 2 : 8;
-        compactor->tables = mem_realloc(compactor->tables, capacity * sizeof *compactor->tables);
-        for (size_t i = compactor->table_capacity; i < capacity; i++)
-            segment_table_init(&compactor->tables[i]);
-        compactor->table_capacity = capacity;
-    }
-    return &compactor->tables[index];
 }
 
 static enum status open_chosen(struct compactor *compactor, const struct chosen *chosen,
@@ -200,7 +240,7 @@ static enum status open_chosen(struct compactor *compactor, const struct chosen 
                         error);
 }
 
-/* A young one: the same resources at the best level. */
+/* A young one: what is kept of it, at the best level. */
 static enum status recompress(struct compactor *compactor, const struct chosen *chosen, struct error *error)
 {
     struct segment segment;
@@ -213,8 +253,11 @@ static enum status recompress(struct compactor *compactor, const struct chosen *
         status = segment_inflate(&segment, compactor->inflater, &compactor->lines, error);
     for (size_t i = 0; status == STATUS_OK && i < table->count; i++) {
         const struct segment_entry *entry = &table->entries[i];
-        segment_builder_add(compactor->builder, entry,
-                            slice_make(compactor->lines.data + entry->offset, entry->size - 1));
+        if (keeps(compactor, entry))
+            segment_builder_add(compactor->builder, entry,
+                                slice_make(compactor->lines.data + entry->offset, entry->size - 1));
+        else
+            drop(compactor, entry);
     }
     if (status == STATUS_OK)
         finish_segment(compactor);
@@ -258,7 +301,10 @@ static enum status collect_lines(struct compactor *compactor, struct error *erro
             const struct segment_entry *entry = &table->entries[k];
             struct merge_line line = {
                 *entry, slice_make(compactor->lines.data + begin + entry->offset, entry->size - 1)};
-            buffer_append(&compactor->merged, &line, sizeof line);
+            if (keeps(compactor, entry))
+                buffer_append(&compactor->merged, &line, sizeof line);
+            else
+                drop(compactor, entry);
         }
     }
     struct merge_line *lines = (struct merge_line *)(void *)compactor->merged.data;
@@ -277,7 +323,9 @@ static void build_parts(struct compactor *compactor)
 {
     const struct merge_line *lines = (const struct merge_line *)(const void *)compactor->merged.data;
     size_t count = compactor->merged.size / sizeof *lines;
-    size_t total = compactor->lines.size, done = 0, part = 1;
+    size_t total = 0, done = 0, part = 1;
+    for (size_t i = 0; i < count; i++)
+        total += lines[i].json.size + 1;
     size_t target = SEGMENT_RAW_TARGET - PART_SLACK_BYTES;
     size_t parts = (total + target - 1) / target;
     for (size_t i = 0; i < count; i++) {
@@ -324,6 +372,7 @@ static void fill_result(struct compactor *compactor, enum resource_type type, st
     result->has_delta = true;
     result->stored_before = compactor->values.size;
     result->stored_after = compactor->made.size;
+    result->dropped = compactor->dropped.size / sizeof(struct slice);
     /* Nothing arrives: there is no time that a kick-off could have made stale. */
     result->delta = (struct delta){
         .type = type,
@@ -335,6 +384,8 @@ static void fill_result(struct compactor *compactor, enum resource_type type, st
         .superseded_count = compactor->superseded.size / sizeof(struct segment_name),
         .segments = (const struct slice *)(const void *)compactor->slices.data,
         .segment_count = compactor->slices.size / sizeof(struct slice),
+        .dropped = (const struct slice *)(const void *)compactor->dropped.data,
+        .dropped_count = compactor->dropped.size / sizeof(struct slice),
     };
 }
 
@@ -343,6 +394,7 @@ enum status compactor_pack(struct compactor *compactor, enum resource_type type,
 {
     compactor_reset(compactor);
     *ret_result = (struct compact_result){.has_delta = false};
+    compactor->type = type;
     enum status status = read_and_choose(compactor, type, beneficiary, error);
     if (status != STATUS_OK || compactor->chosen.size == 0)
         return status;

@@ -9,6 +9,9 @@
  * itself: a
  * `_since` that falls into a segment costs inflating it, and clients ask for what is young.
  *
+ * A claim whose last day of service is earlier than another bound leaves the store (retention), whatever its
+ * segment's age: it is no deletion that exports would tell of, it is just kept no more.
+ *
  * Nothing else changes: lines, ids, stamps and hashes stay as they are, so exports are the same with any
  * `_since`, before and after.
  *
@@ -26,8 +29,13 @@
 
 struct compactor;
 
-/* Segments whose newest stamp is earlier than merge_before_us are old. */
-struct compactor *compactor_new(struct store *store, int64_t merge_before_us);
+struct compact_rules {
+    int64_t merge_before_us; /* segments whose newest stamp is earlier are old */
+    int32_t keep_from_day;   /* ExplanationOfBenefit whose last day is earlier leave; DAY_NONE: none do */
+};
+
+/* Borrows nothing. */
+struct compactor *compactor_new(struct store *store, const struct compact_rules *rules);
 void compactor_free(struct compactor *compactor);
 
 struct compact_result {
@@ -35,6 +43,7 @@ struct compact_result {
     struct delta delta;     /* lives until the compactor's next call */
     uint64_t stored_before; /* bytes of the segments that it supersedes */
     uint64_t stored_after;  /* of those that it adds */
+    uint64_t dropped;       /* resources that are kept no more */
 };
 
 /* What there is to do for the beneficiary's resources of this type: as much as one delta takes. Apply it and

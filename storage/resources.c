@@ -102,7 +102,7 @@ enum status summary_put(struct store_write *write, uint32_t home, struct slice b
 
 /* ---- deltas ---- */
 
-#define DELTA_VERSION       2
+#define DELTA_VERSION       3
 #define DELTA_DELETION_SIZE 21 /* without the bytes of its id */
 
 void delta_encode(const struct delta *delta, struct buffer *target)
@@ -140,6 +140,9 @@ void delta_encode(const struct delta *delta, struct buffer *target)
         buffer_append_u8(target, delta->deletions[i].is_stored);
         buffer_append_i64(target, delta->deletions[i].stamp_us);
     }
+    buffer_append_u32(target, (uint32_t)delta->dropped_count);
+    for (size_t i = 0; i < delta->dropped_count; i++)
+        buffer_append_sized(target, delta->dropped[i]);
 }
 
 /* A count of items that each take at least `item_bytes` of what is left. */
@@ -185,7 +188,7 @@ static const struct delta_deletion *reader_deletions(struct reader *reader, stru
 static bool delta_changes_beneficiary(const struct delta *delta)
 {
     return delta->attribute || delta->mbi_count || delta->segment_count || delta->superseded_count ||
-           delta->id_count;
+           delta->id_count || delta->dropped_count;
 }
 
 static bool delta_is_sound(const struct delta *delta)
@@ -198,6 +201,8 @@ static bool delta_is_sound(const struct delta *delta)
         sound = id_is_storable(delta->deletions[i].id) && !(is_nobodys && delta->deletions[i].is_stored);
     for (size_t i = 0; sound && i < delta->id_count; i++)
         sound = id_is_storable(delta->ids[i]);
+    for (size_t i = 0; sound && i < delta->dropped_count; i++)
+        sound = id_is_storable(delta->dropped[i]);
     for (size_t i = 0; sound && i < delta->mbi_count; i++)
         sound = id_is_storable(delta->mbis[i]);
     return sound;
@@ -230,6 +235,7 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
     delta.segments = reader_slices(&reader, arena, &delta.segment_count);
     delta.ids = reader_slices(&reader, arena, &delta.id_count);
     delta.deletions = reader_deletions(&reader, arena, &delta.deletion_count);
+    delta.dropped = reader_slices(&reader, arena, &delta.dropped_count);
     if (!reader_done(&reader) || version != DELTA_VERSION || !delta_is_sound(&delta))
         return error_set(error, STATUS_INVALID, "a delta is malformed");
     *ret_delta = delta;
@@ -381,6 +387,23 @@ static enum status ids_put(struct store_write *write, const struct delta *delta,
     return status;
 }
 
+/* What leaves the beneficiary's segments, whose state the packer saw. Of others' nothing goes. */
+static enum status dropped_delete(struct store_write *write, const struct delta *delta, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < delta->dropped_count; i++) {
+        struct key key;
+        struct slice owner;
+        key_resource(&key, delta->type, delta->dropped[i]);
+        status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+        if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !slice_equal(owner, delta->beneficiary)))
+            return error_set(error, STATUS_INVALID, "a delta drops a resource that is not there");
+        if (status == STATUS_OK)
+            status = engine_delete(write->txn, TABLE_RESOURCE, key_slice(&key), error);
+    }
+    return status;
+}
+
 static enum status deletions_put(struct store_write *write, const struct delta *delta, struct error *error)
 {
     enum status status = STATUS_OK;
@@ -455,6 +478,8 @@ enum status resources_apply(struct store_write *write, const struct delta *delta
         status = delta_segments(write, delta, beneficiary.home, is_pinned, error);
         if (status == STATUS_OK)
             status = ids_put(write, delta, is_pinned, error);
+        if (status == STATUS_OK)
+            status = dropped_delete(write, delta, error);
     }
     if (status == STATUS_OK)
         status = deletions_put(write, delta, error);

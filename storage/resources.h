@@ -52,6 +52,8 @@ struct delta {
     size_t id_count;
     const struct delta_deletion *deletions; /* the segments that hold them are superseded, too */
     size_t deletion_count;
+    const struct slice *dropped; /* ids that are kept no more: out of the index, and no deletion is told */
+    size_t dropped_count;
 };
 void delta_encode(const struct delta *delta, struct buffer *target);
 /* Arrays live in the arena, slices borrow from the encoding. STATUS_INVALID if it is malformed. */

@@ -27,15 +27,21 @@ def claim(beneficiary, number, load, text=600):
 
 
 class CompactTest(unittest.TestCase):
-    def setUp(self):
-        self.site = sluice.Site((ACO,))
-        self.addCleanup(self.site.close)
-        for load in range(LOADS):
-            self.load(load)
+    @classmethod
+    def setUpClass(cls):
+        cls.prepared = sluice.Site((ACO,))
+        cls.addClassCleanup(cls.prepared.close)
+        for number in range(LOADS):
+            cls.load(cls.prepared, number)
 
-    def load(self, load):
-        lines = [claim(beneficiary, load, load) for beneficiary in range(BENEFICIARIES)]
-        self.site.ctl("import", self.site.write(f"load-{load}.ndjson", "\n".join(lines) + "\n"), "--aco", ACO)
+    def setUp(self):
+        self.site = crash.copy_of(self.prepared)
+        self.addCleanup(self.site.close)
+
+    @staticmethod
+    def load(site, number):
+        lines = [claim(beneficiary, number, number) for beneficiary in range(BENEFICIARIES)]
+        site.ctl("import", site.write(f"load-{number}.ndjson", "\n".join(lines) + "\n"), "--aco", ACO)
 
     def compact(self, *options, status=0):
         done = self.site.ctl("compact", "--json", *options, check=False)
@@ -65,6 +71,19 @@ class CompactTest(unittest.TestCase):
     def test_wrong_numbers_are_wrong_usage(self):
         for days in ("", "x", "-1", "1.5", "36501"):
             self.assertEqual(self.site.ctl("compact", "--older-than-days", days, check=False).returncode, 2, days)
+        done = self.site.ctl("compact", "--history-years", "6", check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("6 are too few", done.stderr)
+
+    def test_claims_older_than_is_kept_leave(self):
+        days = {100: "2001-02-03", 101: "2025-02-03"}
+        lines = [json.dumps({**json.loads(claim(0, number, 1)), "billablePeriod": {"start": day, "end": day}})
+                 for number, day in days.items()]
+        self.site.ctl("import", self.site.write("served.ndjson", "\n".join(lines) + "\n"), "--aco", ACO)
+        self.assertEqual(self.compact("--history-years", "7")["expired"], 1)
+        self.site.ctl("get", "ExplanationOfBenefit/claim-0-101")
+        self.assertEqual(self.site.ctl("get", "ExplanationOfBenefit/claim-0-100", check=False).returncode, 1)
+        crash.verify(self.site)
 
     def test_beside_a_server_exports_are_the_same_and_the_rest_goes_on(self):
         since = "/api/v1/Group/all/$export?_since=2021-03-15T00:00:00Z"
@@ -77,7 +96,7 @@ class CompactTest(unittest.TestCase):
             while worker.is_alive() or not during:
                 during.append(server.export(ACO)[1])
             worker.join()
-            self.load(LOADS)
+            self.load(self.site, LOADS)
             self.assertEqual(told["after"]["segments"], BENEFICIARIES)
             for lines in during:
                 self.assertEqual({kind: sorted(found) for kind, found in lines.items()},

@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     CHECK((unsigned)delta.type < RESOURCE_TYPE_COUNT);
     CHECK(delta.beneficiary.size <= RESOURCE_ID_MAX);
-    CHECK(delta.beneficiary.size || (delta.segment_count == 0 && delta.id_count == 0));
+    CHECK(delta.beneficiary.size ||
+          (delta.segment_count == 0 && delta.id_count == 0 && delta.dropped_count == 0));
     CHECK(delta.mbi_count <= RESOURCE_MBI_MAX && delta.segment_count <= DELTA_SEGMENTS_MAX);
     buffer_reset(&again);
     delta_encode(&delta, &again);
@@ -35,5 +36,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(back.seen == delta.seen && back.newest_us == delta.newest_us && back.stamped == delta.stamped);
     CHECK(back.id_count == delta.id_count && back.superseded_count == delta.superseded_count);
     CHECK(back.as_of == delta.as_of && back.deletion_count == delta.deletion_count);
+    CHECK(back.dropped_count == delta.dropped_count);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #define DAYS_MAX   36500
+#define YEARS_MAX  1000
 #define US_PER_DAY (INT64_C(86400) * US_PER_SECOND)
 
 static volatile sig_atomic_t interrupted;
@@ -73,6 +74,28 @@ static bool option_days(const struct invocation *invocation, enum option_id opti
     return true;
 }
 
+static bool option_years(const struct invocation *invocation, int32_t *ret_keep_from_day)
+{
+    const char *text = invocation->options[OPTION_HISTORY_YEARS];
+    if (!text)
+        return true;
+    char *end;
+    long years = strtol(text, &end, 10);
+    if (!*text || *end || years < 0 || years > YEARS_MAX) {
+        complain_text("--history-years: %s: a number of years from %d to %d is wanted", text,
+                      COMPACT_HISTORY_YEARS_MIN, YEARS_MAX);
+        return false;
+    }
+    if (years < COMPACT_HISTORY_YEARS_MIN) {
+        complain_text(
+            "--history-years: %ld are too few: an ACO is to get %d years of claims of whoever comes to it",
+            years, COMPACT_HISTORY_YEARS_MIN);
+        return false;
+    }
+    *ret_keep_from_day = compact_keep_from_day(clock_now_us(), (unsigned)years);
+    return true;
+}
+
 static enum status measure(struct store *store, struct space *ret_space, struct error *error)
 {
     struct read_steps steps;
@@ -115,6 +138,7 @@ static void print_compacted_json(const struct compact_command *command, bool is_
     json_member_number(json, "beneficiaries", (int64_t)counts->beneficiaries);
     json_member_number(json, "replaced", (int64_t)counts->replaced);
     json_member_number(json, "made", (int64_t)counts->made);
+    json_member_number(json, "expired", (int64_t)counts->dropped);
     json_member_number(json, "releasedBytes", (int64_t)counts->released_bytes);
     json_member_number(json, "damaged", (int64_t)counts->damaged);
     json_member_space(json, "before", &command->before);
@@ -143,6 +167,8 @@ static void print_compacted(const struct compact_command *command)
         printf("%llu segments were replaced by %llu, of %llu beneficiaries looked at\n",
                (unsigned long long)counts->replaced, (unsigned long long)counts->made,
                (unsigned long long)counts->beneficiaries);
+    if (counts->dropped)
+        printf("%llu claims were older than is kept, and left\n", (unsigned long long)counts->dropped);
     printf("%-15s %10llu -> %10llu\n", "segments", (unsigned long long)command->before.segments,
            (unsigned long long)command->after.segments);
     print_bytes("stored", command->before.stored_bytes, command->after.stored_bytes);
@@ -168,7 +194,8 @@ static enum status compact(struct link *link, struct compact_command *command,
 int command_compact(const struct invocation *invocation)
 {
     long days = COMPACT_OLDER_THAN_DAYS;
-    if (!option_days(invocation, OPTION_OLDER_THAN_DAYS, &days))
+    int32_t keep_from_day = DAY_NONE;
+    if (!option_days(invocation, OPTION_OLDER_THAN_DAYS, &days) || !option_years(invocation, &keep_from_day))
         return EXIT_USAGE;
     catch_interrupts();
     struct link *link = open_link(invocation);
@@ -176,7 +203,7 @@ int command_compact(const struct invocation *invocation)
         return EXIT_FAILED;
     struct compact_command command = {.counts = {0}};
     struct compact_options options = {
-        .merge_before_us = clock_now_us() - days * US_PER_DAY,
+        .rules = {.merge_before_us = clock_now_us() - days * US_PER_DAY, .keep_from_day = keep_from_day},
         .wait_seconds = COMPACT_WAIT_SECONDS,
         .context = &command,
         .progress = show_compacted,

@@ -28,6 +28,7 @@ static const struct {
     [OPTION_SINCE] = {"since", true},
     [OPTION_OLDER_THAN_DAYS] = {"older-than-days", true},
     [OPTION_WITHOUT_JOB_FILES] = {"without-job-files", false},
+    [OPTION_HISTORY_YEARS] = {"history-years", true},
 };
 
 struct command {
@@ -189,11 +190,11 @@ static const struct command commands[] = {
      true,
      command_verify},
     {{"compact"},
-     "[--older-than-days N] [--json]",
-     "merge and recompress what is stored; may be interrupted",
+     "[--history-years N] [--older-than-days N] [--json]",
+     "merge and recompress what is stored, give space back; may be interrupted",
      0,
      0,
-     COMMON | BIT(OPTION_OLDER_THAN_DAYS) | BIT(OPTION_JSON),
+     COMMON | BIT(OPTION_OLDER_THAN_DAYS) | BIT(OPTION_HISTORY_YEARS) | BIT(OPTION_JSON),
      true,
      command_compact},
     {{"backup"},

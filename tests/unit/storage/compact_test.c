@@ -50,7 +50,7 @@ static int setup(void **state)
     f->aco = store_fixture_add_aco(&f->load.store, ACO);
     f->random = store_fixture_seed();
     f->looks_max = UINT32_MAX;
-    f->options = (struct compact_options){.merge_before_us = INT64_MAX,
+    f->options = (struct compact_options){.rules = {.merge_before_us = INT64_MAX, .keep_from_day = DAY_NONE},
                                           .threads = 2,
                                           .context = f,
                                           .damaged = note_damaged,
@@ -205,13 +205,14 @@ static void young_segments_are_recompressed_and_stay_apart(void **state)
 {
     struct fixture *f = *state;
     load_fragments(f);
-    f->options.merge_before_us = LAST_UPDATED_DEFAULT_US + 15 * US_PER_DAY; /* e of days 10 to 14 are old */
+    f->options.rules.merge_before_us =
+        LAST_UPDATED_DEFAULT_US + 15 * US_PER_DAY; /* e of days 10 to 14 are old */
     compact(f);
     assert_int_equal(segments_of(f, EOB), 2 + 8);
     assert_int_equal(f->counts.replaced, 14);
     compact(f);
     assert_int_equal(f->counts.replaced, 0);
-    f->options.merge_before_us++; /* the bound is excluded */
+    f->options.rules.merge_before_us++; /* the bound is excluded */
     compact(f);
     assert_int_equal(segments_of(f, EOB), 2 + 7);
 }
@@ -284,6 +285,100 @@ static void the_space_that_is_gained_is_given_back(void **state)
     assert_true(after.st_blocks < before.st_blocks * 3 / 4);
 }
 
+/* A claim of b by its days of service, "" for none. */
+static void append_served(struct buffer *text, const char *id, const char *first, const char *last)
+{
+    buffer_appendf(text,
+                   "{\"resourceType\":\"ExplanationOfBenefit\",\"id\":\"%s\",\"meta\":{\"lastUpdated\":"
+                   "\"2020-05-01T00:00:00Z\"},\"patient\":{\"reference\":\"Patient/b\"},\"version\":\"v1\"",
+                   id);
+    if (*first)
+        buffer_appendf(text, ",\"billablePeriod\":{\"start\":\"%s\"%s%s%s}", first,
+                       *last ? ",\"end\":\"" : "", last, *last ? "\"" : "");
+    buffer_append_text(text, "}\n");
+}
+
+static void load_served(struct fixture *f)
+{
+    struct buffer text = BUFFER_INIT;
+    load_one(f, PATIENT, "b", "b", 1, 0);
+    append_served(&text, "before", "2010-01-01", "2012-12-31");
+    append_served(&text, "ends-on", "2010-01-01", "2013-01-01");
+    append_served(&text, "no-days", "", "");
+    append_served(&text, "only-start", "2012-12-31", "");
+    load_text(&f->load, buffer_slice(&text), ACO);
+    buffer_reset(&text);
+    append_served(&text, "alone", "1999-01-01", "1999-01-02");
+    load_text(&f->load, buffer_slice(&text), ACO);
+    buffer_release(&text);
+}
+
+static void claims_older_than_is_kept_leave_and_nothing_else_does(void **state)
+{
+    struct fixture *f = *state;
+    static const char kept[] =
+        "ExplanationOfBenefit/ends-on v1\nExplanationOfBenefit/no-days v1\nPatient/b v1\n";
+    struct buffer found = BUFFER_INIT, before = BUFFER_INIT, during = BUFFER_INIT;
+    load_served(f);
+    struct load_view view = load_kick_off(&f->load, f->aco, "Patient");
+    append_exports(f, &view, &before);
+    f->options.rules.keep_from_day = day_from_civil(2013, 1, 1);
+    f->options.rules.merge_before_us = INT64_MIN; /* of young ones, too */
+    compact(f);
+    assert_int_equal(f->counts.dropped, 3);
+    assert_string_equal(load_exported_now(&f->load, f->aco), kept);
+    append_exports(f, &view, &during); /* a job that began before still has them */
+    assert_same(&before, &during);
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(resource_find(txn, EOB, SLICE_LITERAL("before"), &found, NULL), STATUS_NOT_FOUND);
+    assert_int_equal(resource_find(txn, EOB, SLICE_LITERAL("ends-on"), &found, NULL), STATUS_OK);
+    engine_end(txn);
+    buffer_release(&found);
+    compact(f);
+    assert_int_equal(f->counts.replaced, 0);
+    load_end_job(&f->load, &view);
+    load_collect(&f->load);
+    load_verify(&f->load);
+    /* They may come again, and go again. */
+    load_served(f);
+    f->options.rules.merge_before_us = INT64_MAX;
+    compact(f);
+    assert_int_equal(f->counts.dropped, 3);
+    assert_string_equal(load_exported_now(&f->load, f->aco), kept);
+    assert_int_equal(segments_of(f, EOB), 1);
+}
+
+static void without_retention_the_oldest_claims_stay(void **state)
+{
+    struct fixture *f = *state;
+    load_served(f);
+    compact(f);
+    assert_int_equal(f->counts.dropped, 0);
+    assert_int_equal(segments_of(f, EOB), 1);
+}
+
+static void years_are_counted_by_the_calendar(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t today;
+        unsigned years;
+        int32_t keep_from;
+    } cases[] = {
+        {0, 7, -2557},     /* 1970-01-01, 1963-01-01 */
+        {20785, 7, 18228}, /* 2026-11-28, 2019-11-28 */
+        {19782, 7, 17225}, /* 2024-02-29, 2017-02-28 */
+        {19782, 8, 16859}, /* 2024-02-29, 2016-02-28: a day more than need be */
+        {19783, 8, 16861}, /* 2024-03-01, 2016-03-01 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(compact_keep_from_day(cases[i].today * US_PER_DAY, cases[i].years),
+                         cases[i].keep_from);
+        assert_int_equal(compact_keep_from_day((cases[i].today + 1) * US_PER_DAY - 1, cases[i].years),
+                         cases[i].keep_from);
+    }
+}
+
 static void a_change_between_makes_a_delta_stale(void **state)
 {
     struct fixture *f = *state;
@@ -291,7 +386,7 @@ static void a_change_between_makes_a_delta_stale(void **state)
     struct delta_batch batch;
     struct error error = {0};
     load_fragments(f);
-    struct compactor *compactor = compactor_new(f->load.store.store, INT64_MAX);
+    struct compactor *compactor = compactor_new(f->load.store.store, &f->options.rules);
     assert_int_equal(compactor_pack(compactor, EOB, SLICE_LITERAL("b"), &result, &error), STATUS_OK);
     assert_true(result.has_delta);
     load_one(f, EOB, "e4", "b", 3, 50);
@@ -414,6 +509,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(more_than_one_delta_takes_is_done_in_several, setup, teardown),
         cmocka_unit_test_setup_teardown(the_space_that_is_gained_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(claims_older_than_is_kept_leave_and_nothing_else_does, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(without_retention_the_oldest_claims_stay, setup, teardown),
+        cmocka_unit_test(years_are_counted_by_the_calendar),
         cmocka_unit_test_setup_teardown(a_change_between_makes_a_delta_stale, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_that_is_stopped_goes_on_where_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(it_stops_when_jobs_pin_more_than_they_may, setup, teardown),
