@@ -194,6 +194,34 @@ static enum status wait_for_jobs(struct compact *compact, struct error *error)
     }
 }
 
+/* ---- the index ---- */
+
+/* From one end to the other. */
+static enum status pack_index(struct compact *compact, struct error *error)
+{
+    struct buffer position = BUFFER_INIT, payload = BUFFER_INIT, reply = BUFFER_INIT;
+    enum status status = STATUS_OK;
+    for (bool more = true; more && status == STATUS_OK && !is_stopped(compact);) {
+        buffer_reset(&payload);
+        buffer_reset(&reply);
+        buffer_append_sized(&payload, buffer_slice(&position));
+        status = link_call(compact->link, CONTROL_COMMAND_INDEX_PACK, buffer_slice(&payload), &reply, error);
+        struct reader reader = reader_make(buffer_slice(&reply));
+        struct slice next = reader_sized(&reader);
+        more = reader_u8(&reader) != 0;
+        if (status == STATUS_OK && !reader_done(&reader))
+            status =
+                error_set(error, STATUS_INTERNAL, "the reply is malformed: tool and server do not match");
+        buffer_reset(&position);
+        if (status == STATUS_OK)
+            buffer_append_slice(&position, next);
+    }
+    buffer_release(&position);
+    buffer_release(&payload);
+    buffer_release(&reply);
+    return status;
+}
+
 /* ---- giving space back ---- */
 
 static enum status release_step(struct compact *compact, uint64_t *position, bool *ret_more,
@@ -535,6 +563,8 @@ enum status compact_run(struct link *link, const struct compact_options *options
         status = measure_dead(compact, error);
     if (status == STATUS_OK)
         status = run_threads(compact, error);
+    if (status == STATUS_OK)
+        status = pack_index(compact, error);
     /* The newest commits' pages are free only after one more: the second time gets them. */
     for (int pass = 0; status == STATUS_OK && pass < 2; pass++)
         status = release_space(compact, error);

@@ -8,6 +8,7 @@
 #include "storage/frame.h"
 #include "storage/homes.h"
 #include "storage/jobs_expire.h"
+#include "storage/resource_index.h"
 #include "storage/resources.h"
 #include "storage/space.h"
 #include "storage/suppression.h"
@@ -229,6 +230,21 @@ static enum status execute_suppression(struct control_call *call, struct error *
     return status;
 }
 
+static enum status execute_index_pack(struct control_call *call, struct error *error)
+{
+    struct resource_index_pack pack;
+    struct slice position = reader_sized(&call->payload);
+    if (!reader_done(&call->payload) || position.size >= sizeof pack.position.bytes)
+        return malformed(error);
+    resource_index_pack_init(&pack, position);
+    enum status status = writer_call(call->writer, &pack.request, error);
+    if (status == STATUS_OK) {
+        buffer_append_sized(call->reply, key_slice(&pack.ret_next));
+        buffer_append_u8(call->reply, pack.ret_more);
+    }
+    return status;
+}
+
 static enum status execute_space_release(struct control_call *call, struct error *error)
 {
     struct space_release release;
@@ -259,6 +275,7 @@ enum status control_execute(struct writer *writer, const struct control_hooks *h
         [CONTROL_COMMAND_JOBS_EXPIRE] = execute_jobs_expire,
         [CONTROL_COMMAND_HOMES_STEP] = execute_homes_step,
         [CONTROL_COMMAND_SUPPRESSION] = execute_suppression,
+        [CONTROL_COMMAND_INDEX_PACK] = execute_index_pack,
         [CONTROL_COMMAND_SPACE_RELEASE] = execute_space_release,
     };
     if (command >= CONTROL_COMMAND_COUNT)

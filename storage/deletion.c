@@ -5,6 +5,7 @@
 #include "codec/base/check.h"
 #include "codec/base/mem.h"
 #include "codec/base/reader.h"
+#include "storage/resource_index.h"
 
 #define TOMBSTONE_KIND    'T'
 #define TOMBSTONE_VERSION 1
@@ -109,12 +110,11 @@ enum status deletion_record(struct store_write *write, enum resource_type type, 
 {
     struct key key;
     struct slice owner;
-    key_resource(&key, type, id);
-    enum status status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+    enum status status = resource_index_get(write->txn, type, id, &owner, error);
     if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !slice_equal(owner, beneficiary)))
         return error_set(error, STATUS_INVALID, "a delta deletes a resource that is not there");
     if (status == STATUS_OK)
-        status = engine_delete(write->txn, TABLE_RESOURCE, key_slice(&key), error);
+        status = resource_index_delete(write, type, &id, 1, error);
     if (status != STATUS_OK)
         return status;
     struct deletion deletion = {

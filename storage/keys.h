@@ -21,9 +21,10 @@ enum table {
                       (home, beneficiary, newest stamp, birth, ordinal) -> death, segment */
     TABLE_SEGMENT_END = TABLE_SEGMENT + RESOURCE_TYPE_COUNT,
     TABLE_SUMMARY = TABLE_SEGMENT_END, /* (home, beneficiary)           -> counts per type */
-    TABLE_RESOURCE,                    /* (type, resource id)                           -> beneficiary */
-    TABLE_TOMBSTONE,   /* (type, resource id)                           -> when it was deleted */
-    TABLE_DELETED,     /* (beneficiary, stamp, type, resource id, birth) -> death */
+    TABLE_RESOURCE,  /* (type, 0, resource id) or (type, 1): a bound     -> resources and their beneficiaries
+                      */
+    TABLE_TOMBSTONE, /* (type, resource id)                           -> when it was deleted */
+    TABLE_DELETED,   /* (beneficiary, stamp, type, resource id, birth) -> death */
     TABLE_BENEFICIARY, /* (beneficiary)                                 -> home, changes, MBIs, ACOs */
     TABLE_MBI,         /* (MBI)                                         -> beneficiary if known, ACOs */
     TABLE_ATTRIBUTION, /* (ACO, MBI)                                    -> intervals */

@@ -7,6 +7,7 @@
 #include "storage/deletion.h"
 #include "storage/homes.h"
 #include "storage/jobs.h"
+#include "storage/resource_index.h"
 
 /* A segment's value in the store: what the store knows of it, then the segment's own bytes. */
 #define RECORD_KIND        'G'
@@ -248,11 +249,9 @@ enum status delta_decode(struct slice encoding, struct arena *arena, struct delt
 static enum status check_id(struct store_write *write, const struct delta *delta, struct slice id,
                             struct error *error)
 {
-    struct key key;
     struct slice owner;
     struct tombstone tombstone;
-    key_resource(&key, delta->type, id);
-    enum status status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+    enum status status = resource_index_get(write->txn, delta->type, id, &owner, error);
     if (status == STATUS_OK && !slice_equal(owner, delta->beneficiary))
         return STATUS_STALE;
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
@@ -267,12 +266,10 @@ static enum status check_id(struct store_write *write, const struct delta *delta
 static enum status check_deletion(struct store_write *write, const struct delta *delta,
                                   const struct delta_deletion *deletion, struct error *error)
 {
-    struct key key;
     struct slice owner;
     if (deletion->is_stored)
         return STATUS_OK; /* then the beneficiary's segments are as the packer saw them */
-    key_resource(&key, delta->type, deletion->id);
-    enum status status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+    enum status status = resource_index_get(write->txn, delta->type, deletion->id, &owner, error);
     if (status == STATUS_OK)
         return STATUS_STALE;
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
@@ -376,32 +373,25 @@ static enum status segment_put(struct store_write *write, enum resource_type typ
 static enum status ids_put(struct store_write *write, const struct delta *delta, bool is_pinned,
                            struct error *error)
 {
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < delta->id_count; i++) {
-        struct key key;
-        key_resource(&key, delta->type, delta->ids[i]);
-        status = engine_put(write->txn, TABLE_RESOURCE, key_slice(&key), delta->beneficiary, error);
-        if (status == STATUS_OK)
-            status = deletion_end(write, delta->type, delta->ids[i], is_pinned, error);
-    }
+    enum status status =
+        resource_index_put(write, delta->type, delta->ids, delta->id_count, delta->beneficiary, error);
+    for (size_t i = 0; status == STATUS_OK && i < delta->id_count; i++)
+        status = deletion_end(write, delta->type, delta->ids[i], is_pinned, error);
     return status;
 }
 
 /* What leaves the beneficiary's segments, whose state the packer saw. Of others' nothing goes. */
 static enum status dropped_delete(struct store_write *write, const struct delta *delta, struct error *error)
 {
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < delta->dropped_count; i++) {
-        struct key key;
+    for (size_t i = 0; i < delta->dropped_count; i++) {
         struct slice owner;
-        key_resource(&key, delta->type, delta->dropped[i]);
-        status = engine_get(write->txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+        enum status status = resource_index_get(write->txn, delta->type, delta->dropped[i], &owner, error);
         if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !slice_equal(owner, delta->beneficiary)))
             return error_set(error, STATUS_INVALID, "a delta drops a resource that is not there");
-        if (status == STATUS_OK)
-            status = engine_delete(write->txn, TABLE_RESOURCE, key_slice(&key), error);
+        if (status != STATUS_OK)
+            return status;
     }
-    return status;
+    return resource_index_delete(write, delta->type, delta->dropped, delta->dropped_count, error);
 }
 
 static enum status deletions_put(struct store_write *write, const struct delta *delta, struct error *error)
@@ -601,10 +591,8 @@ enum status segment_scan_next(struct segment_scan *scan, struct stored_segment *
 enum status resource_find(struct engine_txn *txn, enum resource_type type, struct slice id,
                           struct buffer *ret_beneficiary, struct error *error)
 {
-    struct key key;
     struct slice owner;
-    key_resource(&key, type, id);
-    enum status status = engine_get(txn, TABLE_RESOURCE, key_slice(&key), &owner, error);
+    enum status status = resource_index_get(txn, type, id, &owner, error);
     if (status == STATUS_OK)
         buffer_append_slice(ret_beneficiary, owner);
     return status;

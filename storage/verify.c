@@ -174,7 +174,7 @@ static enum status verify_totals(struct verify *verify, const struct store_clock
     engine_end(verify->txn);
     for (int type = 0; status == STATUS_OK && type < RESOURCE_TYPE_COUNT; type++) {
         if (verify->live[type] != verify->indexed[type]) {
-            snprintf(what, sizeof what, "the index has %llu rows of %s, the segments hold %llu resources",
+            snprintf(what, sizeof what, "the index has %llu entries of %s, the segments hold %llu resources",
                      (unsigned long long)verify->indexed[type], resource_type_name((enum resource_type)type),
                      (unsigned long long)verify->live[type]);
             verify_fault(verify, TABLE_RESOURCE, SLICE_LITERAL(""), what);

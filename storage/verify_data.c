@@ -2,6 +2,7 @@
 #include "storage/deletion.h"
 #include "storage/homes.h"
 #include "storage/interval.h"
+#include "storage/resource_index.h"
 #include "storage/verify_check.h"
 
 #include <stdlib.h>
@@ -291,15 +292,26 @@ enum status verify_beneficiary(struct verify *verify, struct slice key, struct s
 
 enum status verify_resource(struct verify *verify, struct slice key, struct slice value, struct error *error)
 {
-    struct slice rest = key, id;
-    struct beneficiary beneficiary;
-    uint8_t type;
-    if (!key_take_u8(&rest, &type) || type >= RESOURCE_TYPE_COUNT || !key_take_id(&rest, &id) || rest.size) {
-        verify_fault(verify, TABLE_RESOURCE, key, "the key is malformed");
-        return STATUS_OK;
+    struct resource_block block;
+    arena_reset(&verify->arena);
+    enum status status = resource_block_read(key, value, &verify->arena, &block, error);
+    if (status != STATUS_OK)
+        return status;
+    verify->indexed[block.type] += block.count;
+    /* The one that is asked for its first id is the one that it stands in. */
+    struct slice owner;
+    status = resource_index_get(verify->txn, block.type, block.entries[0].id, &owner, error);
+    if (status == STATUS_NOT_FOUND ||
+        (status == STATUS_OK && !slice_equal(owner, block.beneficiaries[block.entries[0].beneficiary])))
+        verify_fault(verify, TABLE_RESOURCE, key, "stands behind another block that is asked for its ids");
+    for (size_t i = 0; i < block.beneficiary_count && (status == STATUS_OK || status == STATUS_NOT_FOUND);
+         i++) {
+        struct beneficiary beneficiary;
+        status = beneficiary_get(verify->txn, block.beneficiaries[i], &beneficiary, error);
+        if (status == STATUS_NOT_FOUND)
+            verify_fault(verify, TABLE_RESOURCE, key, "names a beneficiary that is not there");
     }
-    verify->indexed[type]++;
-    return beneficiary_get(verify->txn, value, &beneficiary, error);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
 static bool take_resource_key(struct slice key, enum resource_type *ret_type, struct slice *ret_id)
@@ -332,7 +344,7 @@ enum status verify_tombstone(struct verify *verify, struct slice key, struct sli
     }
     if (status != STATUS_OK)
         return status;
-    status = engine_get(verify->txn, TABLE_RESOURCE, key, &found, error);
+    status = resource_index_get(verify->txn, type, id, &found, error);
     if (status == STATUS_OK)
         verify_fault(verify, TABLE_TOMBSTONE, key, "the resource stands");
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;

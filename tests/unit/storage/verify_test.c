@@ -359,9 +359,25 @@ static void a_deletion_that_does_not_agree_with_its_tombstone_is_found(void **st
     assert_int_equal(tombstones.count, 2);
     assert_int_equal(deletions.count, 2);
 
-    change(f, TABLE_RESOURCE, tombstones.keys[0], SLICE_LITERAL("b1"));
+    /* As the block of the index that has nothing but this one. */
+    struct buffer key = BUFFER_INIT, value = BUFFER_INIT;
+    struct slice deleted_id = slice_skip(tombstones.keys[0], 1);
+    deleted_id.size--; /* its NUL */
+    buffer_append_char(&key, tombstones.keys[0].data[0]);
+    buffer_append_char(&key, '\0');
+    buffer_append_slice(&key, slice_skip(tombstones.keys[0], 1));
+    buffer_append(&value,
+                  "I\x01\x01\x00\x01\x00\x02"
+                  "b1\x00",
+                  10);
+    buffer_append_u8(&value, (uint8_t)deleted_id.size);
+    buffer_append_slice(&value, deleted_id);
+    buffer_append_u16(&value, 0);
+    change(f, TABLE_RESOURCE, buffer_slice(&key), buffer_slice(&value));
     assert_non_null(strstr(verify(f), ": the resource stands\n"));
-    change(f, TABLE_RESOURCE, tombstones.keys[0], (struct slice){0});
+    change(f, TABLE_RESOURCE, buffer_slice(&key), (struct slice){0});
+    buffer_release(&key);
+    buffer_release(&value);
     assert_string_equal(verify(f), "");
     change(f, TABLE_TOMBSTONE, tombstones.keys[0], (struct slice){0});
     assert_non_null(strstr(verify(f), "deleted "));
