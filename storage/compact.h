@@ -22,6 +22,7 @@
 /* A client may ask for seven years of claims of whom it was attributed newly. */
 #define COMPACT_HISTORY_YEARS_MIN 7
 #define COMPACT_OLDER_THAN_DAYS   90
+#define COMPACT_GATHER_DAYS       28
 #define COMPACT_PINNED_BYTES_MAX  ((uint64_t)1024 * 1024 * 1024)
 #define COMPACT_WAIT_SECONDS      600
 #define COMPACT_RELEASE_BYTES     ((uint64_t)256 * 1024 * 1024) /* replaced ones: then space is given back */

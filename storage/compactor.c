@@ -2,6 +2,7 @@
 
 #include "codec/base/arena.h"
 #include "codec/base/check.h"
+#include "codec/base/clock.h"
 #include "codec/base/mem.h"
 #include "codec/instant.h"
 
@@ -11,20 +12,23 @@
 /* Of the target: parts are cut where they come nearest to equal sizes, and may be so much larger. */
 #define PART_SLACK_BYTES (SEGMENT_RAW_TARGET / 16)
 
+#define GROUP_ALONE INT64_MAX
+#define GROUP_OLD   INT64_MIN /* else the number of a month */
+
 /* A stored segment, as the choice sees it. */
 struct candidate {
     struct segment_name name;
     struct slice value; /* borrowed from the snapshot */
     uint32_t raw_bytes;
-    bool is_old;
-    bool is_due; /* not at the best level, or something in it is kept no more */
+    int64_t group; /* what it may be merged with; GROUP_ALONE: nothing */
+    bool is_due;   /* not at the best level, or something in it is kept no more */
 };
 
 /* A chosen one, copied out of the snapshot. */
 struct chosen {
     struct segment_name name;
     size_t offset, size; /* in compactor->values */
-    bool is_old;
+    int64_t group;
 };
 
 /* A line of the segments that are merged. */
@@ -43,7 +47,7 @@ struct compactor {
     struct buffer values;         /* their segments */
     struct buffer lines;          /* inflated */
     struct buffer merged;         /* struct merge_line */
-    struct segment_table *tables; /* of the old ones that are merged; reused */
+    struct segment_table *tables; /* of those that are merged; reused */
     size_t table_capacity;
     struct buffer made;      /* finished segments, one after another */
     struct buffer made_ends; /* size_t: where each ends */
@@ -117,6 +121,14 @@ static bool keeps(const struct compactor *compactor, const struct segment_entry 
 
 /* ---- choosing, within the snapshot ---- */
 
+static int64_t group_of(const struct compactor *compactor, int64_t newest_us)
+{
+    const int64_t month_us = COMPACT_MONTH_DAYS * 86400 * US_PER_SECOND;
+    if (newest_us < compactor->rules.merge_before_us)
+        return GROUP_OLD;
+    return newest_us < compactor->rules.gather_before_us ? newest_us / month_us : GROUP_ALONE;
+}
+
 static enum status holds_expired(struct compactor *compactor, const struct segment *segment, bool *ret_holds,
                                  struct error *error)
 {
@@ -149,7 +161,7 @@ static enum status list_candidates(struct compactor *compactor, struct engine_tx
             .name = stored.name,
             .value = stored.value,
             .raw_bytes = stored.segment.raw_bytes,
-            .is_old = stored.segment.newest_us < compactor->rules.merge_before_us,
+            .group = group_of(compactor, stored.segment.newest_us),
             .is_due = stored.segment.level != DEFLATE_LEVEL_BEST || is_expired,
         };
         buffer_append(&compactor->candidates, &candidate, sizeof candidate);
@@ -165,35 +177,45 @@ static bool choose(struct compactor *compactor, const struct candidate *candidat
     if (count == DELTA_SUPERSEDED_MAX ||
         (count && *raw_bytes + candidate->raw_bytes > COMPACT_DELTA_RAW_BYTES_MAX))
         return false;
-    struct chosen chosen = {candidate->name, compactor->values.size, candidate->value.size,
-                            candidate->is_old};
+    struct chosen chosen = {candidate->name, compactor->values.size, candidate->value.size, candidate->group};
     buffer_append_slice(&compactor->values, candidate->value);
     buffer_append(&compactor->chosen, &chosen, sizeof chosen);
     *raw_bytes += candidate->raw_bytes;
     return true;
 }
 
+static bool is_small(const struct candidate *candidate)
+{
+    return candidate->group != GROUP_ALONE && !candidate->is_due &&
+           candidate->raw_bytes < COMPACT_SMALL_BYTES;
+}
+
+/* Whether another one is to be merged with it. */
+static bool has_company(const struct candidate *candidates, size_t count, size_t index)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i != index && candidates[i].group == candidates[index].group &&
+            (candidates[i].is_due || is_small(&candidates[i])))
+            return true;
+    }
+    return false;
+}
+
 /* What is due first: if a delta holds one segment alone it must be one that gains by itself, or compaction
- * would not come to an end. Small ones beside each other, or beside one that is due, always become fewer. */
+ * would not come to an end. Small ones beside each other, or beside one that is due, always become fewer; and
+ * of as many as one delta takes some are beside each other, since there are few groups. */
 static void choose_all(struct compactor *compactor)
 {
     const struct candidate *candidates = (const struct candidate *)(const void *)compactor->candidates.data;
     size_t count = compactor->candidates.size / sizeof *candidates;
-    size_t raw_bytes = 0, old_due = 0, small = 0;
-    for (size_t i = 0; i < count; i++) {
-        old_due += candidates[i].is_old && candidates[i].is_due;
-        small +=
-            candidates[i].is_old && !candidates[i].is_due && candidates[i].raw_bytes < COMPACT_SMALL_BYTES;
-    }
+    size_t raw_bytes = 0;
     bool has_room = true;
     for (size_t i = 0; has_room && i < count; i++) {
         if (candidates[i].is_due)
             has_room = choose(compactor, &candidates[i], &raw_bytes);
     }
-    if (small + (old_due > 0) < 2)
-        return;
     for (size_t i = 0; has_room && i < count; i++) {
-        if (candidates[i].is_old && !candidates[i].is_due && candidates[i].raw_bytes < COMPACT_SMALL_BYTES)
+        if (is_small(&candidates[i]) && has_company(candidates, count, i))
             has_room = choose(compactor, &candidates[i], &raw_bytes);
     }
 }
@@ -270,15 +292,15 @@ static int merge_line_order(const void *a, const void *b)
     return slice_compare(x->entry.id, y->entry.id);
 }
 
-/* Reads the tables and lines of the old ones into `merged`, in order of ids. */
-static enum status collect_lines(struct compactor *compactor, struct error *error)
+/* Reads the tables and lines of a group's into `merged`, in order of ids. */
+static enum status collect_lines(struct compactor *compactor, int64_t group, struct error *error)
 {
     const struct chosen *chosen = (const struct chosen *)(const void *)compactor->chosen.data;
     size_t count = compactor->chosen.size / sizeof *chosen, raw_bytes = 0;
     struct segment segment;
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-        if (!chosen[i].is_old)
+        if (chosen[i].group != group)
             continue;
         status = open_chosen(compactor, &chosen[i], &segment, error);
         raw_bytes += status == STATUS_OK ? segment.raw_bytes : 0;
@@ -288,7 +310,7 @@ static enum status collect_lines(struct compactor *compactor, struct error *erro
     if (status == STATUS_OK && raw_bytes)
         buffer_reserve(&compactor->lines, raw_bytes); /* slices into it must stay */
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-        if (!chosen[i].is_old)
+        if (chosen[i].group != group)
             continue;
         struct segment_table *table = table_at(compactor, i);
         size_t begin = compactor->lines.size;
@@ -341,6 +363,23 @@ static void build_parts(struct compactor *compactor)
     finish_segment(compactor);
 }
 
+static enum status merge(struct compactor *compactor, int64_t group, struct error *error)
+{
+    enum status status = collect_lines(compactor, group, error);
+    if (status == STATUS_OK)
+        build_parts(compactor);
+    return status;
+}
+
+static bool is_first_of_group(const struct chosen *chosen, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (chosen[i].group == chosen[index].group)
+            return false;
+    }
+    return true;
+}
+
 static enum status make_segments(struct compactor *compactor, struct error *error)
 {
     const struct chosen *chosen = (const struct chosen *)(const void *)compactor->chosen.data;
@@ -348,13 +387,11 @@ static enum status make_segments(struct compactor *compactor, struct error *erro
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         buffer_append(&compactor->superseded, &chosen[i].name, sizeof chosen[i].name);
-        if (!chosen[i].is_old)
+        if (chosen[i].group == GROUP_ALONE)
             status = recompress(compactor, &chosen[i], error);
+        else if (is_first_of_group(chosen, i))
+            status = merge(compactor, chosen[i].group, error);
     }
-    if (status == STATUS_OK)
-        status = collect_lines(compactor, error);
-    if (status == STATUS_OK)
-        build_parts(compactor);
     return status;
 }
 

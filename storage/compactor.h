@@ -5,9 +5,9 @@
  * Segments whose newest stamp is older than a bound are *old*. Of these it takes what is not at the best
  * level and what is small, and merges it in id order into segments of about SEGMENT_RAW_TARGET: a claim at a
  * time costs six times the bytes of claims that stand together. Large ones at the best level are left alone,
- * so a later compaction costs what came since, not what is there. *Young* ones are recompressed each by
- * itself: a
- * `_since` that falls into a segment costs inflating it, and clients ask for what is young.
+ * so a later compaction costs what came since, not what is there. A `_since` that falls into a segment costs
+ * inflating it, and clients ask for what is young: so the youngest are recompressed each by itself, and those
+ * in between are merged by their months, until they are old.
  *
  * A claim whose last day of service is earlier than another bound leaves the store (retention), whatever its
  * segment's age: it is no deletion that exports would tell of, it is just kept no more.
@@ -27,11 +27,14 @@
 /* Of what one delta takes, unless one segment is larger by itself: it bounds memory and the writer's turn. */
 #define COMPACT_DELTA_RAW_BYTES_MAX ((size_t)16 * 1024 * 1024)
 
+#define COMPACT_MONTH_DAYS 30 /* of newest stamps, counted from 1970-01-01 */
+
 struct compactor;
 
 struct compact_rules {
-    int64_t merge_before_us; /* segments whose newest stamp is earlier are old */
-    int32_t keep_from_day;   /* ExplanationOfBenefit whose last day is earlier leave; DAY_NONE: none do */
+    int64_t merge_before_us;  /* segments whose newest stamp is earlier are old */
+    int64_t gather_before_us; /* younger ones whose newest stamp is earlier are merged by months */
+    int32_t keep_from_day;    /* ExplanationOfBenefit whose last day is earlier leave; DAY_NONE: none do */
 };
 
 /* Borrows nothing. */

@@ -202,8 +202,11 @@ int command_compact(const struct invocation *invocation)
     if (!link)
         return EXIT_FAILED;
     struct compact_command command = {.counts = {0}};
+    int64_t now_us = clock_now_us();
     struct compact_options options = {
-        .rules = {.merge_before_us = clock_now_us() - days * US_PER_DAY, .keep_from_day = keep_from_day},
+        .rules = {.merge_before_us = now_us - days * US_PER_DAY,
+                  .gather_before_us = now_us - COMPACT_GATHER_DAYS * US_PER_DAY,
+                  .keep_from_day = keep_from_day},
         .wait_seconds = COMPACT_WAIT_SECONDS,
         .context = &command,
         .progress = show_compacted,

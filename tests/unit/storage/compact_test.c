@@ -50,11 +50,12 @@ static int setup(void **state)
     f->aco = store_fixture_add_aco(&f->load.store, ACO);
     f->random = store_fixture_seed();
     f->looks_max = UINT32_MAX;
-    f->options = (struct compact_options){.rules = {.merge_before_us = INT64_MAX, .keep_from_day = DAY_NONE},
-                                          .threads = 2,
-                                          .context = f,
-                                          .damaged = note_damaged,
-                                          .is_stopped = is_stopped};
+    f->options = (struct compact_options){
+        .rules = {.merge_before_us = INT64_MAX, .gather_before_us = INT64_MIN, .keep_from_day = DAY_NONE},
+        .threads = 2,
+        .context = f,
+        .damaged = note_damaged,
+        .is_stopped = is_stopped};
     *state = f;
     return 0;
 }
@@ -215,6 +216,26 @@ static void young_segments_are_recompressed_and_stay_apart(void **state)
     f->options.rules.merge_before_us++; /* the bound is excluded */
     compact(f);
     assert_int_equal(segments_of(f, EOB), 2 + 7);
+}
+
+static void segments_in_between_are_merged_by_months(void **state)
+{
+    struct fixture *f = *state;
+    int today = (int)(LAST_UPDATED_DEFAULT_US / US_PER_DAY);
+    /* The first day of a month, counted from 2020-01-01. */
+    int month = (today / COMPACT_MONTH_DAYS + 2) * COMPACT_MONTH_DAYS - today;
+    for (int i = -10; i < 80; i += 4)
+        load_claims(f, 100 + i, 101 + i, 500, month + i);
+    assert_int_equal(segments_of(f, EOB), 23);
+    f->options.rules.merge_before_us = INT64_MIN;
+    f->options.rules.gather_before_us = LAST_UPDATED_DEFAULT_US + (month + 72) * US_PER_DAY;
+    compact(f); /* -10 to -2, 2 to 26, 30 to 58, 62 to 70; 74 and 78 are young */
+    assert_int_equal(segments_of(f, EOB), 4 + 2);
+    compact(f);
+    assert_int_equal(f->counts.replaced, 0);
+    f->options.rules.merge_before_us = LAST_UPDATED_DEFAULT_US + (month + 40) * US_PER_DAY;
+    compact(f); /* the first two are old */
+    assert_int_equal(segments_of(f, EOB), 1 + 2 + 2);
 }
 
 static void an_active_job_reads_the_same_bytes_until_it_ends(void **state)
@@ -504,6 +525,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_run_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(young_segments_are_recompressed_and_stay_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(segments_in_between_are_merged_by_months, setup, teardown),
         cmocka_unit_test_setup_teardown(an_active_job_reads_the_same_bytes_until_it_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(segments_are_filled_to_about_their_target_and_then_left_alone, setup,
                                         teardown),
