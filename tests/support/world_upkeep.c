@@ -1,14 +1,22 @@
 #include "tests/support/world_operations.h"
 
+#include "codec/instant.h"
 #include "storage/compact.h"
 #include "storage/compactor.h"
 #include "storage/homes.h"
 #include "tests/support/world_lines.h"
 
-static int64_t choose_merge_bound(struct world *world, uint64_t *random)
+static int64_t choose_bound(struct world *world, uint64_t *random)
 {
     static const int64_t ages[] = {-1, 0, 1, 3600, 1000000000};
     return world_now(world) - ages[draw_below(random, sizeof ages / sizeof *ages)] * US_PER_SECOND;
+}
+
+static struct compact_rules choose_rules(struct world *world, uint64_t *random)
+{
+    struct compact_rules rules = {.merge_before_us = choose_bound(world, random), .keep_from_day = DAY_NONE};
+    rules.gather_before_us = choose_bound(world, random);
+    return rules;
 }
 
 static void note_damage(void *context, const char *reason)
@@ -20,7 +28,7 @@ void operation_compact(struct world *world, uint64_t random)
 {
     struct error error = {0};
     struct compact_counts counts;
-    struct compact_options options = {.merge_before_us = choose_merge_bound(world, &random),
+    struct compact_options options = {.rules = choose_rules(world, &random),
                                       .threads = 1 + draw_below(&random, 3),
                                       .context = world,
                                       .damaged = note_damage};
@@ -36,13 +44,13 @@ void operation_merge(struct world *world, uint64_t random)
     struct pending *pending = &world->pending;
     const char *id = beneficiary_ids[draw_below(&random, MODEL_BENEFICIARIES)];
     enum resource_type type = (enum resource_type)draw_below(&random, MODEL_TYPES);
-    int64_t bound_us = choose_merge_bound(world, &random);
+    struct compact_rules rules = choose_rules(world, &random);
     pending->exists = pending->merges = true;
     buffer_reset(&pending->encoding);
     if (!world->acked) {
         struct error error = {0};
         struct compact_result result;
-        struct compactor *compactor = compactor_new(world->store, bound_us);
+        struct compactor *compactor = compactor_new(world->store, &rules);
         enum status status = compactor_pack(compactor, type, slice_from_text(id), &result, &error);
         if (status != STATUS_NOT_FOUND)
             world_expect_ok(world, status, &error);
