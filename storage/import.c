@@ -560,6 +560,8 @@ static enum status batch_add(struct import_thread *thread, struct batch *batch,
             status = batch_send(thread, batch, error);
         if (status == STATUS_OK)
             status = batch_pack(thread, batch, &part, error);
+        if (thread == &thread->import->threads[0]) /* the caller's own: rate and time left go on */
+            import_progress(thread->import);
     }
     if (status == STATUS_OK && (batch->payload.size >= BATCH_BYTES || batch_count(batch) >= BATCH_DELTAS_MAX))
         status = batch_send(thread, batch, error);

@@ -32,8 +32,9 @@ static void show_refused(void *context, const char *file, uint64_t line, const c
 static void show_progress(void *context, uint64_t done, uint64_t total, const struct import_counts *counts)
 {
     struct import_run *run = context;
-    char note[64];
-    snprintf(note, sizeof note, "%llu resources", (unsigned long long)counts->lines);
+    char note[64] = ""; /* the first lines are counted when the memory is full */
+    if (counts->lines)
+        snprintf(note, sizeof note, "%llu resources", (unsigned long long)counts->lines);
     progress_show(&run->progress, done, total, note);
 }
 
