@@ -1,7 +1,7 @@
 """kill -9 in the middle of backup and restore: what stands under the name is whole, or nothing stands there.
 
 At every failpoint that they pass, the command dies; and at random moments. Then it is run again. SLUICE_CRASHES is
-ten times the number of random kills of each.
+twenty times the number of random kills of each.
 """
 
 import os
@@ -19,7 +19,7 @@ import sluice
 POINTS = ["backup.file.open", "backup.file.read", "backup.file.write", "backup.file.fsync", "backup.store.piece",
           "backup.rename", "restore.rename", "export.dir-fsync", "engine.begin-write", "engine.commit.before",
           "engine.commit.after"]
-PASSAGES = [1, 2, 5]
+PASSAGES = [1, 3]
 
 
 class BackupCrashTest(unittest.TestCase):
@@ -81,7 +81,7 @@ class BackupCrashTest(unittest.TestCase):
         began = time.monotonic()
         self.assertEqual(popen().wait(sluice.DEADLINE_SECONDS), 0)
         duration = time.monotonic() - began
-        for _ in range(crash.crashes() // 10):
+        for _ in range(crash.crashes() // 20):
             crash.kill_after(popen(), self.random.uniform(0, duration * crash.NO_LATER_THAN))
             check()
 
@@ -97,7 +97,7 @@ class BackupCrashTest(unittest.TestCase):
         def check():
             self.assertEqual(self.site.ctl("dump").stdout, self.dump)
             self.check_backup()
-        self.assertGreater(self.kills_by_failpoint(run, check), 10)
+        self.assertGreater(self.kills_by_failpoint(run, check), 8)
         self.random_kills(popen, check)
         self.assertEqual(run("").returncode, 0)
         self.check_backup()
@@ -120,7 +120,7 @@ class BackupCrashTest(unittest.TestCase):
         def popen():
             clear()
             return crash.popen_ctl(back, "restore", self.copy)
-        self.assertGreater(self.kills_by_failpoint(run, lambda: self.check_restored(back)), 15)
+        self.assertGreater(self.kills_by_failpoint(run, lambda: self.check_restored(back)), 10)
         self.random_kills(popen, lambda: self.check_restored(back))
         self.assertEqual(run("").returncode, 0)
         self.check_restored(back)

@@ -130,7 +130,7 @@ class BesideTest(unittest.TestCase):
         worker.start()
         try:
             sluice.wait_until(lambda: self.rounds > 1 or self.failure, "the work runs")
-            for _ in range(6):
+            for _ in range(4):
                 done = self.site.ctl("verify", check=False)
                 self.assertEqual(done.returncode, 0, done.stdout)
                 told = json.loads(self.site.ctl("stat", "--json").stdout)
