@@ -73,6 +73,26 @@ class KickoffBesideImportTest(unittest.TestCase):
             self.assertIn(title, text)
 
 
+class CompactionTest(unittest.TestCase):
+    timeout_seconds = 300
+
+    def test_the_store_is_measured_after_each_step_and_exports_are_compared(self):
+        # The script itself checks that nothing but space changed, and that both stores export the same lines.
+        script = os.path.join(sluice.ROOT, "tests", "bench", "compaction.py")
+        report = json.loads(sluice.run(sys.executable, script, "--smoke", "--json").stdout)
+        space = report["space"]
+        self.assertEqual(set(space), {"load", "weeks", "compacted"})
+        self.assertLess(space["compacted"]["store"], space["weeks"]["store"])
+        self.assertEqual(space["compacted"]["raw"], space["weeks"]["raw"])
+        self.assertGreater(space["weeks"]["raw"], space["load"]["raw"])
+        self.assertEqual({name: len(seconds) for name, seconds in report["seconds"].items()}, {"compacted": 2, "fresh": 2})
+        sys.path.insert(0, os.path.dirname(script))
+        import compaction
+        text = compaction.markdown(report)
+        for title in ("times mean nothing", "after the compaction", "store / gzip", "round by round", "Machine", "Commit"):
+            self.assertIn(title, text)
+
+
 class CompareTest(unittest.TestCase):
     timeout_seconds = 300
 
