@@ -791,12 +791,12 @@ static void a_beneficiary_with_an_aco_too_many_costs_only_its_own_lines(void **s
     line(f, EOB, "e1", 1, NULL);
     import(f); /* for one ACO; 31 more are as many as there may be */
     for (int i = 1; i <= BENEFICIARY_ACOS_MAX; i++) {
-        char aco[8];
+        char aco[32];
         snprintf(aco, sizeof aco, "A1%03d", i);
         store_fixture_add_aco(&f->load.store, aco);
         line(f, EOB, "e1", 1, NULL);
         for (int other = 0; other < 50; other++) {
-            char id[16], beneficiary[16];
+            char id[32], beneficiary[32];
             snprintf(id, sizeof id, "o%d-%d", i, other);
             snprintf(beneficiary, sizeof beneficiary, "%c%d-%d", other % 2 ? 'a' : 'z', i, other);
             load_line(&f->text, EOB, id, beneficiary, NULL, 1, NULL);
