@@ -355,10 +355,19 @@ static bool is_open(const struct stat *file)
     return false;
 }
 
+/* Out of the list only when nothing of LMDB is open any more: see the top. NULL is allowed. */
 static void engine_free(struct lmdb_engine *engine)
 {
+    if (!engine)
+        return;
     if (engine->env)
         mdb_env_close(engine->env);
+    pthread_mutex_lock(&open_lock);
+    struct lmdb_engine **link = &open_engines;
+    while (*link != engine)
+        link = &(*link)->next_open;
+    *link = engine->next_open;
+    pthread_mutex_unlock(&open_lock);
     mem_free(engine->path);
     mem_free(engine);
 }
@@ -393,8 +402,10 @@ static void remove_files(const char *path)
     buffer_release(&lock);
 }
 
-static enum status lmdb_open(const struct engine_options *options, struct engine **ret_engine,
-                             struct error *error)
+/* Finds or makes the file and puts an engine without an environment into the list. The lock is not held while
+ * LMDB opens: it has locks of its own, and reads the disk. */
+static enum status engine_reserve(const struct engine_options *options, struct lmdb_engine **ret_engine,
+                                  struct error *error)
 {
     struct stat file;
     pthread_mutex_lock(&open_lock);
@@ -402,38 +413,42 @@ static enum status lmdb_open(const struct engine_options *options, struct engine
     if (status == STATUS_OK && is_open(&file))
         status = error_set(error, STATUS_BUSY, "%s: this process has it open already", options->path);
     if (status == STATUS_OK) {
-        tell_full_files();
-        explain_memory_faults(); /* the opening reads pages already */
         struct lmdb_engine *engine = mem_new(struct lmdb_engine);
-        status = open_environment(engine, options, error);
-        if (status == STATUS_OK) {
-            engine->path = mem_strdup(options->path);
-            engine->device = file.st_dev;
-            engine->inode = file.st_ino;
-            engine->process = getpid();
-            engine->next_open = open_engines;
-            open_engines = engine;
-            *ret_engine = &engine->engine;
-        } else {
-            engine_free(engine);
-            if (options->create)
-                remove_files(options->path);
-        }
+        engine->path = mem_strdup(options->path);
+        engine->device = file.st_dev;
+        engine->inode = file.st_ino;
+        engine->process = getpid();
+        engine->next_open = open_engines;
+        open_engines = engine;
+        *ret_engine = engine;
     }
     pthread_mutex_unlock(&open_lock);
     return status;
 }
 
+static enum status lmdb_open(const struct engine_options *options, struct engine **ret_engine,
+                             struct error *error)
+{
+    struct lmdb_engine *engine;
+    enum status status = engine_reserve(options, &engine, error);
+    if (status != STATUS_OK)
+        return status;
+    tell_full_files();
+    explain_memory_faults(); /* the opening reads pages already */
+    status = open_environment(engine, options, error);
+    if (status == STATUS_OK) {
+        *ret_engine = &engine->engine;
+        return STATUS_OK;
+    }
+    engine_free(engine);
+    if (options->create)
+        remove_files(options->path);
+    return status;
+}
+
 static void lmdb_close(struct engine *engine)
 {
-    struct lmdb_engine *closing = lmdb_engine_of(engine);
-    pthread_mutex_lock(&open_lock);
-    struct lmdb_engine **link = &open_engines;
-    while (*link != closing)
-        link = &(*link)->next_open;
-    *link = closing->next_open;
-    engine_free(closing);
-    pthread_mutex_unlock(&open_lock);
+    engine_free(lmdb_engine_of(engine));
 }
 
 /* ---- Transactions ---- */
