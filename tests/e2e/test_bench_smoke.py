@@ -93,6 +93,23 @@ class CompactionTest(unittest.TestCase):
             self.assertIn(title, text)
 
 
+class WeeklyLoadTest(unittest.TestCase):
+    def test_every_week_is_loaded_and_the_last_one_exported(self):
+        # The script itself checks how many lines were imported, and how many the export has.
+        script = os.path.join(sluice.ROOT, "tests", "bench", "weekly_load.py")
+        report = json.loads(sluice.run(sys.executable, script, "--smoke", "--json").stdout)
+        self.assertEqual(len(report["weeks"]), 2)
+        for row in (report["first"], *report["weeks"]):
+            self.assertGreater(row["cpu"], 0)
+            self.assertTrue(1 <= row["touched"] <= 6 + 2, row)
+        self.assertGreater(report["export"]["raw_bytes"], report["export"]["stored_bytes"])
+        sys.path.insert(0, os.path.dirname(script))
+        import weekly_load
+        text = weekly_load.markdown(report)
+        for title in ("mean nothing", "first load", "ns a byte", "An export of the last week", "Machine", "Commit"):
+            self.assertIn(title, text)
+
+
 class CompareTest(unittest.TestCase):
     timeout_seconds = 300
 
