@@ -36,10 +36,10 @@ static bool note_status(struct verify *verify, unsigned table, struct slice key,
 {
     if (status == STATUS_OK)
         return true;
-    if (status != STATUS_CORRUPT && status != STATUS_NOT_FOUND)
+    if (status != STATUS_CORRUPT && status != STATUS_UNSUPPORTED && status != STATUS_NOT_FOUND)
         return false;
     verify_fault(verify, table, key,
-                 status == STATUS_CORRUPT ? error->text : "a record that it names is missing");
+                 status == STATUS_NOT_FOUND ? "a record that it names is missing" : error->text);
     return true;
 }
 

@@ -2,9 +2,9 @@
  * The checks of verify, one for each table: a record against what it refers to and what refers to it. Private
  * to verify*.c; verify.c walks the tables and calls them.
  *
- * A check reports what is wrong by verify_fault and gives STATUS_OK. STATUS_CORRUPT and STATUS_NOT_FOUND are
- * faults of the record too, which the walk reports: something that it needs cannot be read, or is missing.
- * Any other status ends the walk.
+ * A check reports what is wrong by verify_fault and gives STATUS_OK. STATUS_CORRUPT, STATUS_UNSUPPORTED and
+ * STATUS_NOT_FOUND are faults of the record too, which the walk reports: something that it needs cannot be
+ * read, is of another version, or is missing. Any other status ends the walk.
  *
  * Threading: one thread.
  */

@@ -494,6 +494,24 @@ enum status verify_attribution(struct verify *verify, struct slice key, struct s
     return status;
 }
 
+/* He has it among his, unless he has as many as there is room for. */
+static enum status check_mbi_is_carried(struct verify *verify, struct slice key, struct slice mbi,
+                                        const struct mbi_row *row, struct error *error)
+{
+    struct beneficiary beneficiary;
+    if (row->beneficiary_size == 0)
+        return STATUS_OK;
+    enum status status = beneficiary_get(verify->txn, mbi_row_beneficiary(row), &beneficiary, error);
+    if (status != STATUS_OK)
+        return status;
+    bool is_carried = beneficiary.mbi_count == RESOURCE_MBI_MAX;
+    for (size_t i = 0; !is_carried && i < beneficiary.mbi_count; i++)
+        is_carried = slice_equal(beneficiary.mbis[i], mbi);
+    if (!is_carried)
+        verify_fault(verify, TABLE_MBI, key, "leads to a beneficiary that does not carry it");
+    return STATUS_OK;
+}
+
 enum status verify_mbi(struct verify *verify, struct slice key, struct slice value, struct error *error)
 {
     (void)value;
@@ -512,6 +530,8 @@ enum status verify_mbi(struct verify *verify, struct slice key, struct slice val
         if (status == STATUS_OK && !open)
             verify_fault(verify, TABLE_MBI, key, "names an ACO to which it is not attributed");
     }
+    if (status == STATUS_OK)
+        status = check_mbi_is_carried(verify, key, mbi, &row, error);
     return status == STATUS_OK ? verify_mbi_suppression(verify, TABLE_MBI, key, mbi, &row, error) : status;
 }
 

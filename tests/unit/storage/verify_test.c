@@ -3,6 +3,7 @@
 #include "codec/base/buffer.h"
 #include "codec/base/mem.h"
 #include "storage/accounts.h"
+#include "storage/beneficiary.h"
 #include "tests/support/load_fixture.h"
 
 #include <fcntl.h>
@@ -104,6 +105,25 @@ static enum status change_run(struct write_request *request, struct store_write 
 static void change(struct fixture *f, unsigned table, struct slice key, struct slice value)
 {
     struct change request = {{.apply = change_run}, table, key, value};
+    assert_int_equal(writer_call(f->load.store.writer, &request.request, NULL), STATUS_OK);
+}
+
+struct mbi_change {
+    struct write_request request;
+    struct slice mbi;
+    const struct mbi_row *row;
+};
+
+static enum status mbi_change_run(struct write_request *request, struct store_write *write,
+                                  struct error *error)
+{
+    struct mbi_change *change = (struct mbi_change *)request;
+    return mbi_row_put(write, change->mbi, change->row, error);
+}
+
+static void put_mbi(struct fixture *f, struct slice mbi, const struct mbi_row *row)
+{
+    struct mbi_change request = {{.apply = mbi_change_run}, mbi, row};
     assert_int_equal(writer_call(f->load.store.writer, &request.request, NULL), STATUS_OK);
 }
 
@@ -263,6 +283,64 @@ static void every_row_with_a_byte_less_or_more_is_named(void **state)
         }
         arena_release(&rows.arena);
     }
+    assert_string_equal(verify(f), "");
+}
+
+/* What another program wrote costs only itself, like damage: the walk goes on behind it. */
+static void every_row_of_another_version_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    for (unsigned table = 0; table < TABLE_COUNT; table++) {
+        bool is_versioned = table != TABLE_META && table != TABLE_JOB_BY_ACO && table != TABLE_DEAD &&
+                            table != TABLE_CREDENTIAL_BY_ACO;
+        bool is_part =
+            table == TABLE_ROSTER || table == TABLE_JOB_FILE; /* reported with what they belong to */
+        if (!is_versioned)
+            continue;
+        rows_read(f, table, &rows);
+        for (size_t i = 0; i < rows.count; i++) {
+            struct buffer value = BUFFER_INIT;
+            char name[KEY_TEXT_SIZE + 64], hex[KEY_TEXT_SIZE];
+            key_text(rows.keys[i], hex);
+            snprintf(name, sizeof name, "%s %s", table_names[table], hex);
+            buffer_append_slice(&value, rows.values[i]);
+            value.data[1] = 99;
+            change(f, table, rows.keys[i], buffer_slice(&value));
+            if (!strstr(verify(f), is_part ? "" : name) || !f->counts.faults)
+                fail_msg("%s is of version 99, reported is: %s", name, buffer_text(&f->faults));
+            change(f, table, rows.keys[i], rows.values[i]);
+            buffer_release(&value);
+        }
+        arena_release(&rows.arena);
+    }
+    assert_string_equal(verify(f), "");
+}
+
+/* An MBI without a Patient that leads to somebody would attribute him by another's roster. */
+static void an_mbi_of_somebody_who_does_not_carry_it_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const beneficiaries[] = {"b1", "zz"};
+    struct key key;
+    struct mbi_row row;
+    char name[KEY_TEXT_SIZE + 64], hex[KEY_TEXT_SIZE];
+    key_of_id(&key, SLICE_LITERAL("3A"));
+    key_text(key_slice(&key), hex);
+    snprintf(name, sizeof name, "%s %s: ", table_names[TABLE_MBI], hex);
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(mbi_row_get(txn, SLICE_LITERAL("3A"), &row, NULL), STATUS_OK);
+    engine_end(txn);
+    assert_int_equal(row.beneficiary_size, 0);
+    for (size_t i = 0; i < 2; i++) {
+        row.beneficiary_size = 2;
+        memcpy(row.beneficiary, beneficiaries[i], 2);
+        put_mbi(f, SLICE_LITERAL("3A"), &row);
+        if (!strstr(verify(f), name))
+            fail_msg("3A leads to %s, reported is: %s", beneficiaries[i], buffer_text(&f->faults));
+    }
+    row.beneficiary_size = 0;
+    put_mbi(f, SLICE_LITERAL("3A"), &row);
     assert_string_equal(verify(f), "");
 }
 
@@ -490,6 +568,8 @@ int main(void)
         TEST(an_index_row_of_another_aco_is_noticed),
         TEST(a_lost_row_of_attribution_is_noticed),
         TEST(every_row_with_a_byte_less_or_more_is_named),
+        TEST(every_row_of_another_version_is_named),
+        TEST(an_mbi_of_somebody_who_does_not_carry_it_is_noticed),
         TEST(a_resource_in_two_segments_is_noticed),
         TEST(a_segment_under_another_instant_or_home_is_noticed),
         TEST(a_deletion_that_does_not_agree_with_its_tombstone_is_found),
