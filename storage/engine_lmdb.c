@@ -849,6 +849,7 @@ static unsigned lmdb_clear_stale_readers(struct engine *engine)
  * The record's pages are read from a snapshot (LMDB opens no cursor on table 0 in a write transaction), which
  * is the state that the write transaction began with: nobody commits meanwhile. */
 
+#define ROOT_PAGES   2                    /* the file's first pages, never free */
 #define WINDOW_PAGES ((size_t)256 * 1024) /* looked at together: what lies side by side is one hole */
 
 struct release {
@@ -860,14 +861,16 @@ struct release {
     uint64_t bytes;
 };
 
-/* Marks what a record lists within the window. */
-static void release_mark(struct release *release, const MDB_val *record)
+/* Marks what a record lists within the window. Nothing vouches for a list but that it falls, never to the two
+ * roots: one that does not would mark pages that are not free, or bits that are not there. */
+static int release_mark(struct release *release, const MDB_val *record)
 {
-    size_t count = 0;
-    if (record->mv_size >= sizeof count)
-        memcpy(&count, record->mv_data, sizeof count);
+    size_t count;
+    if (record->mv_size < sizeof count)
+        return MDB_CORRUPTED;
+    memcpy(&count, record->mv_data, sizeof count);
     if (count > record->mv_size / sizeof(size_t) - 1)
-        return; /* no list */
+        return MDB_CORRUPTED;
     const char *pages = (const char *)record->mv_data + sizeof count;
     size_t low = 0, high = count; /* the first one below the window's end */
     while (low < high) {
@@ -878,12 +881,15 @@ static void release_mark(struct release *release, const MDB_val *record)
         else
             high = middle;
     }
-    for (size_t page; low < count; low++) {
+    for (size_t page, above = release->end; low < count; low++, above = page) {
         memcpy(&page, pages + low * sizeof page, sizeof page);
+        if (page >= above || page < ROOT_PAGES)
+            return MDB_CORRUPTED;
         if (page < release->begin)
             break;
         release->free[(page - release->begin) / 8] |= (unsigned char)(1u << (page - release->begin) % 8);
     }
+    return 0;
 }
 
 static int release_mark_all(struct release *release, MDB_txn *snapshot, size_t oldest_txn)
@@ -900,7 +906,9 @@ static int release_mark_all(struct release *release, MDB_txn *snapshot, size_t o
         memcpy(&txn, key.mv_data, sizeof txn);
         if (txn >= oldest_txn)
             break; /* they are in order */
-        release_mark(release, &record);
+        code = release_mark(release, &record);
+        if (code != 0)
+            break;
     }
     mdb_cursor_close(cursor);
     return code == MDB_NOTFOUND ? 0 : code;

@@ -426,6 +426,68 @@ static void a_failure_is_told_and_costs_nothing(void **state)
     engine_end(txn);
 }
 
+/* Lists of free pages have no checksum. One that cannot be LMDB's must not lead to holes elsewhere: of
+ * several pages one after another, in falling order, the second becomes another. */
+static void change_free_lists(struct fixture *f, uint64_t page)
+{
+    struct buffer bytes = BUFFER_INIT;
+    size_t found = 0;
+    read_file(f->path, &bytes);
+    for (size_t at = META_BYTES; at + 5 * sizeof(uint64_t) <= bytes.size; at += 2) {
+        uint64_t list[5];
+        for (size_t i = 0; i < 5; i++)
+            list[i] = load_u64_le(bytes.data + at + i * sizeof(uint64_t));
+        if (list[0] < 4 || list[0] > 100000 || list[1] > 100000 || list[4] < 2 || list[2] + 1 != list[1] ||
+            list[3] + 1 != list[2] || list[4] + 1 != list[3])
+            continue;
+        store_u64_le(bytes.data + at + 2 * sizeof(uint64_t), page);
+        found++;
+    }
+    assert_true(found > 0);
+    FILE *file = fopen(f->path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes.data, 1, bytes.size, file), bytes.size);
+    fclose(file);
+    buffer_release(&bytes);
+}
+
+static void a_list_of_free_pages_that_is_damaged_makes_no_holes(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t pages[] = {UINT64_C(1) << 40, 1, 0};
+    churn_and_commit(f, 3 * VALUES);
+    delete_all(f);
+    churn_and_commit(f, VALUES);
+    churn_and_commit(f, 1);
+    engine_close(f->engine);
+    struct buffer sound = BUFFER_INIT;
+    read_file(f->path, &sound);
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
+        struct error error = {0};
+        uint64_t position = 0, bytes;
+        bool more;
+        change_free_lists(f, pages[i]);
+        fixture_open(f);
+        struct engine_txn *txn = begin_write(f);
+        assert_int_equal(engine_release_space(txn, 1000000, &position, &bytes, &more, &error),
+                         STATUS_CORRUPT);
+        assert_non_null(strstr(error.text, "give space back"));
+        expect_model(f, txn, &f->now);
+        engine_end(txn);
+        engine_close(f->engine);
+        FILE *file = fopen(f->path, "r+b");
+        assert_non_null(file);
+        assert_int_equal(fwrite(sound.data, 1, sound.size, file), sound.size);
+        fclose(file);
+    }
+    buffer_release(&sound);
+    fixture_open(f);
+    struct engine_txn *txn = begin_write(f);
+    assert_true(release_all(txn) > 0);
+    expect_model(f, txn, &f->now);
+    engine_end(txn);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -438,6 +500,7 @@ int main(void)
         TEST(random_work_loses_nothing),
         TEST(death_between_two_holes_costs_nothing),
         TEST(a_failure_is_told_and_costs_nothing),
+        TEST(a_list_of_free_pages_that_is_damaged_makes_no_holes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
