@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define COMPACT_THREADS_MAX 64
-#define TURN_BENEFICIARIES  32 /* that a thread takes at a time */
+#define TURN_BENEFICIARIES  32                  /* that a thread takes at a time */
+#define TURN_DAMAGE_BYTES   ((size_t)64 * 1024) /* of texts: then the turn ends */
 #define BATCH_BYTES         ((size_t)1024 * 1024)
 #define BATCH_TASKS_MAX     (TURN_BENEFICIARIES * RESOURCE_TYPE_COUNT)
 #define STALE_ATTEMPTS_MAX  1000 /* of one task; each means that a change came between */
@@ -43,6 +44,7 @@ struct compact_thread {
     size_t sent_count;
     struct buffer payload; /* u32 count, then u32 size and encoding each */
     struct buffer stale;
+    struct buffer damage; /* what turn_take found: texts, each ended by NUL */
     enum status status;
     struct error error;
 };
@@ -69,9 +71,23 @@ struct compact {
     struct compact_thread threads[COMPACT_THREADS_MAX];
 };
 
+/* It costs only what it is about. */
+static bool is_damage(enum status status)
+{
+    return status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED;
+}
+
 static bool is_stopped(struct compact *compact)
 {
     return compact->options->is_stopped && compact->options->is_stopped(compact->options->context);
+}
+
+/* With the lock held, and no transaction open. */
+static void tell_damage(struct compact *compact, const char *reason)
+{
+    compact->counts.damaged++;
+    if (compact->options->damaged)
+        compact->options->damaged(compact->options->context, reason);
 }
 
 /* With the lock held. */
@@ -133,13 +149,16 @@ static enum status count_dead(struct compact *compact, struct engine_txn *txn, s
         if (compact->pinned_bytes > pinned_bytes_max(compact))
             return STATUS_NOT_FOUND;
         status = engine_next(cursor, &key, &value, error);
-        if (status != STATUS_OK)
+        if (status != STATUS_OK && !(status == STATUS_CORRUPT && key.size))
             break;
+        bool is_damaged = status != STATUS_OK;
+        status = STATUS_OK;
         buffer_reset(last);
         buffer_append_slice(last, key);
         buffer_append_char(last, '\0');
         rest = key;
-        if (!key_take_u64(&rest, &death) || !key_take_u8(&rest, &type) || type >= RESOURCE_TYPE_COUNT)
+        if (is_damaged || !key_take_u64(&rest, &death) || !key_take_u8(&rest, &type) ||
+            type >= RESOURCE_TYPE_COUNT)
             continue; /* no segment */
         compact->pinned_sequence = death;
         if (engine_get(txn, TABLE_SEGMENT + (unsigned)type, rest, &record, NULL) == STATUS_OK)
@@ -351,11 +370,9 @@ static enum status task_pack(struct compact_thread *thread, struct task *task, b
     struct error failure;
     enum status status = compactor_pack(thread->compactor, task->type, task->beneficiary, &result, &failure);
     *ret_more = status == STATUS_OK && result.has_delta;
-    if (status == STATUS_CORRUPT) {
+    if (is_damage(status)) {
         pthread_mutex_lock(&compact->lock);
-        compact->counts.damaged++;
-        if (compact->options->damaged)
-            compact->options->damaged(compact->options->context, failure.text);
+        tell_damage(compact, failure.text);
         pthread_mutex_unlock(&compact->lock);
         return STATUS_OK;
     }
@@ -418,6 +435,69 @@ static enum status turn_run(struct compact_thread *thread, struct error *error)
 
 /* ---- the run ---- */
 
+/* What is stored of it, from its summary. It is read before anything is made: the writer needs it too. */
+static enum status beneficiary_summary(struct engine_txn *txn, struct slice id, struct summary *ret_summary,
+                                       struct error *error)
+{
+    struct beneficiary beneficiary;
+    enum status status = beneficiary_get(txn, id, &beneficiary, error);
+    summary_init(ret_summary);
+    if (status == STATUS_OK)
+        status = summary_get(txn, beneficiary.home, id, ret_summary, error);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static void note_damage(struct compact_thread *thread, struct slice key, const struct error *error)
+{
+    char name[KEY_TEXT_SIZE];
+    key_text(key, name);
+    buffer_appendf(&thread->damage, "%s %s: %s", table_names[TABLE_BENEFICIARY], name, error->text);
+    buffer_append_char(&thread->damage, '\0');
+}
+
+/* Takes the next beneficiaries from the cursor; those that are damaged are noted. */
+static enum status turn_fill(struct compact_thread *thread, struct engine_txn *txn,
+                             struct engine_cursor *cursor, uint64_t *ret_bytes, struct error *error)
+{
+    struct compact *compact = thread->compact;
+    while (thread->task_count < BATCH_TASKS_MAX && thread->damage.size < TURN_DAMAGE_BYTES) {
+        struct slice key, value, id;
+        struct summary summary;
+        struct error found;
+        enum status status = engine_next(cursor, &key, &value, &found);
+        if (status != STATUS_OK && !(status == STATUS_CORRUPT && key.size)) {
+            if (error)
+                *error = found;
+            return status;
+        }
+        buffer_reset(&compact->last);
+        buffer_append_slice(&compact->last, key);
+        buffer_append_char(&compact->last, '\0');
+        struct slice rest = key;
+        if (status == STATUS_OK && !key_take_id(&rest, &id))
+            status = error_set(&found, STATUS_CORRUPT, "the key is malformed");
+        if (status == STATUS_OK)
+            status = beneficiary_summary(txn, id, &summary, &found);
+        compact->counts.beneficiaries++;
+        if (is_damage(status)) {
+            note_damage(thread, key, &found);
+            continue;
+        }
+        if (status != STATUS_OK) {
+            if (error)
+                *error = found;
+            return status;
+        }
+        id = arena_copy(&thread->ids, id);
+        for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {
+            *ret_bytes += summary.of[type].raw_bytes;
+            thread->tasks[thread->task_count++] =
+                (struct task){.beneficiary = id, .type = (enum resource_type)type};
+        }
+    }
+    return STATUS_OK;
+}
+
 /* Takes the next beneficiaries; *ret_bytes: what is stored of them, raw. With the lock held. */
 static enum status turn_take(struct compact_thread *thread, uint64_t *ret_bytes, struct error *error)
 {
@@ -430,41 +510,15 @@ static enum status turn_take(struct compact_thread *thread, uint64_t *ret_bytes,
     thread->task_count = 0;
     *ret_bytes = 0;
     arena_reset(&thread->ids);
+    buffer_reset(&thread->damage);
     status = engine_cursor_open(txn, TABLE_BENEFICIARY, &cursor, error);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         engine_seek(cursor, buffer_slice(&compact->last), (struct slice){0});
-    while (status == STATUS_OK && thread->task_count < BATCH_TASKS_MAX) {
-        struct slice key, value, id;
-        struct beneficiary beneficiary;
-        struct summary summary;
-        status = engine_next(cursor, &key, &value, error);
-        if (status != STATUS_OK && !(status == STATUS_CORRUPT && key.size))
-            break;
-        buffer_reset(&compact->last);
-        buffer_append_slice(&compact->last, key);
-        buffer_append_char(&compact->last, '\0');
-        struct slice rest = key;
-        if (status == STATUS_CORRUPT || !key_take_id(&rest, &id)) {
-            compact->counts.damaged++; /* its segments cannot be found; verify names it */
-            status = STATUS_OK;
-            continue;
-        }
-        status = beneficiary_get(txn, id, &beneficiary, error);
-        if (status == STATUS_OK)
-            status = summary_get(txn, beneficiary.home, id, &summary, error);
-        if (status == STATUS_NOT_FOUND || status == STATUS_CORRUPT) {
-            summary_init(&summary);
-            status = STATUS_OK;
-        }
-        compact->counts.beneficiaries++;
-        id = arena_copy(&thread->ids, id);
-        for (int type = 0; type < RESOURCE_TYPE_COUNT; type++) {
-            *ret_bytes += summary.of[type].raw_bytes;
-            thread->tasks[thread->task_count++] =
-                (struct task){.beneficiary = id, .type = (enum resource_type)type};
-        }
+        status = turn_fill(thread, txn, cursor, ret_bytes, error);
     }
     engine_end(txn);
+    for (size_t at = 0; at < thread->damage.size; at += strlen(thread->damage.data + at) + 1)
+        tell_damage(compact, thread->damage.data + at);
     compact->at_end = status == STATUS_NOT_FOUND;
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
@@ -577,6 +631,7 @@ enum status compact_run(struct link *link, const struct compact_options *options
         arena_release(&thread->ids);
         buffer_release(&thread->payload);
         buffer_release(&thread->stale);
+        buffer_release(&thread->damage);
     }
     buffer_release(&compact->last);
     pthread_mutex_destroy(&compact->lock);

@@ -17,6 +17,15 @@ static void statistics_add(struct statistics *statistics, const struct summary *
     }
 }
 
+/* Damage is counted, and the walk goes on. */
+static enum status statistics_pass_damage(struct statistics *statistics, enum status status)
+{
+    if (status != STATUS_CORRUPT && status != STATUS_UNSUPPORTED)
+        return status;
+    statistics->unreadable++;
+    return STATUS_OK;
+}
+
 static enum status statistics_add_beneficiary(struct engine_txn *txn, uint32_t home, struct slice id,
                                               struct statistics *statistics, struct error *error)
 {
@@ -41,6 +50,10 @@ static enum status aco_step(struct read_steps *steps, uint32_t aco, struct buffe
     exportable_scan_seek(scan, buffer_slice(next));
     for (bool is_first = true;; is_first = false) {
         status = exportable_scan_next(scan, &exportable, error);
+        if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {
+            statistics->unreadable++;
+            continue;
+        }
         if (status != STATUS_OK)
             break;
         if (!is_first && read_steps_are_due(steps)) {
@@ -50,6 +63,7 @@ static enum status aco_step(struct read_steps *steps, uint32_t aco, struct buffe
         }
         status = statistics_add_beneficiary(steps->txn, exportable.home, exportable.beneficiary, statistics,
                                             error);
+        status = statistics_pass_damage(statistics, status);
         if (status != STATUS_OK)
             break;
     }
@@ -71,18 +85,19 @@ static enum status all_step(struct read_steps *steps, uint32_t aco, struct buffe
     engine_seek(cursor, buffer_slice(next), (struct slice){0});
     do {
         status = engine_next(cursor, &key, &value, error);
-        if (status != STATUS_OK)
+        if (status != STATUS_OK && !(status == STATUS_CORRUPT && key.size))
             break;
         buffer_reset(next);
         buffer_append_slice(next, key);
         buffer_append_char(next, '\0');
-        if (!key_take_id(&key, &id))
+        if (status == STATUS_OK && !key_take_id(&key, &id))
             status = error_set(error, STATUS_CORRUPT, "a key of table %s is malformed",
                                table_names[TABLE_BENEFICIARY]);
         if (status == STATUS_OK)
             status = beneficiary_get(steps->txn, id, &beneficiary, error);
         if (status == STATUS_OK)
             status = statistics_add_beneficiary(steps->txn, beneficiary.home, id, statistics, error);
+        status = statistics_pass_damage(statistics, status);
     } while (status == STATUS_OK && !read_steps_are_due(steps));
     engine_cursor_close(cursor);
     return status;

@@ -2,7 +2,8 @@
  * Statistics: what the store holds, per ACO and resource type. From summaries, so it costs a walk over the
  * beneficiaries and not over the data.
  *
- * It walks in steps (read_steps.h): each beneficiary is counted once, as it is when it is read.
+ * It walks in steps (read_steps.h): each beneficiary is counted once, as it is when it is read. What cannot
+ * be read costs only itself.
  *
  * Threading: one thread.
  */
@@ -21,6 +22,7 @@ struct statistics_row {
 
 struct statistics {
     uint64_t beneficiaries; /* exportable */
+    uint64_t unreadable;    /* those that are damaged, and not counted */
     struct statistics_row of[RESOURCE_TYPE_COUNT];
 };
 

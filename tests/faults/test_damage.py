@@ -250,6 +250,25 @@ class DamageTest(unittest.TestCase):
             file.write(random.Random(self.seed).randbytes(1 << 20))
         self.check_refused(site, "not an LMDB file")
 
+    def test_a_damaged_beneficiary_costs_stat_and_compact_only_itself(self):
+        site = self.copy()
+        summary = b"\0\0\0\1-00007\0U\x02"
+        self.assertIn(summary, self.bytes)
+        with open(os.path.join(site.store, "store.mdb"), "wb") as file:
+            file.write(self.bytes.replace(summary, summary[:-1] + b"\x03"))
+        done = self.run_ctl(site, "stat", "--json")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        counts = {(row["aco"], row["type"]): row["beneficiaries"] for row in json.loads(done.stdout)["types"]}
+        for aco in (crash.ACO, "all"):
+            self.assertEqual(counts[aco, "Patient"], BENEFICIARIES - 1)
+            self.assertIn(f"{aco}: 1 beneficiaries cannot be read", done.stderr.decode())
+        done = self.run_ctl(site, "compact", "--json")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        told = json.loads(done.stdout)
+        self.assertEqual((told["complete"], told["damaged"]), (True, 1))
+        self.assertGreater(told["made"], BENEFICIARIES)
+        self.assertIn(f"beneficiary {b'-00007'.hex()}00: table summary", done.stderr.decode())
+
     def test_what_can_be_made_again_is_and_what_cannot_is_named(self):
         for name, what in (("store.mdb", "holds no store"), ("keys/token.pem", "key of the access tokens"),
                            ("store.mdb-lock", None), ("lock", None), ("jobs", None)):

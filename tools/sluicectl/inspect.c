@@ -35,6 +35,16 @@ static enum status collect_aco(void *context, const struct aco *aco, struct erro
     return STATUS_OK;
 }
 
+/* After the step: standard error may block. */
+static void tell_unreadable(struct listing *listing, const char *aco, const struct statistics *statistics)
+{
+    if (statistics->unreadable == 0)
+        return;
+    listing->is_incomplete = true;
+    complain_text("%s: %llu beneficiaries cannot be read and are not counted; sluicectl verify tells more",
+                  aco, (unsigned long long)statistics->unreadable);
+}
+
 /* Of each ACO, then of all that is stored. */
 static enum status list_all_statistics(struct listing *listing, struct error *error)
 {
@@ -48,12 +58,16 @@ static enum status list_all_statistics(struct listing *listing, struct error *er
         status = statistics_read(&listing->steps, aco.number, &statistics, error);
         if (status == STATUS_OK)
             list_statistics(listing, aco.id, &statistics);
+        if (status == STATUS_OK)
+            tell_unreadable(listing, aco.id, &statistics);
     }
     buffer_release(&acos);
     if (status == STATUS_OK)
         status = statistics_read(&listing->steps, 0, &statistics, error);
     if (status == STATUS_OK)
         list_statistics(listing, "all", &statistics);
+    if (status == STATUS_OK)
+        tell_unreadable(listing, "all", &statistics);
     return status;
 }
 
@@ -208,8 +222,10 @@ static void show_fault(void *context, const char *where, const char *what)
 {
     struct verify_run *run = context;
     progress_end(&run->progress);
-    if (!run->wants_json)
+    if (!run->wants_json) {
         printf("%s: %s\n", where, what);
+        return; /* there may be millions */
+    }
     json_object_begin(run->json);
     json_member_text(run->json, "where", where);
     json_member_text(run->json, "what", what);

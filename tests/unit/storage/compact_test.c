@@ -517,6 +517,45 @@ static void what_cannot_be_read_is_left_and_costs_only_itself(void **state)
     assert_int_equal(segments_of(f, EOB), 8 + 1); /* b's, and the one of d */
 }
 
+/* A value with another byte at its end, past all rules. */
+static void damage(struct fixture *f, unsigned table, const struct key *key)
+{
+    struct slice found;
+    struct buffer value = BUFFER_INIT;
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_get(txn, table, key_slice(key), &found, NULL), STATUS_OK);
+    buffer_append_slice(&value, found);
+    engine_end(txn);
+    buffer_append_char(&value, 'x');
+    store_fixture_put(&f->load.store, table, key_slice(key), buffer_slice(&value));
+    buffer_release(&value);
+}
+
+static void a_beneficiary_whose_records_are_damaged_is_named_and_the_others_are_compacted(void **state)
+{
+    struct fixture *f = *state;
+    struct key beneficiary, summary;
+    load_fragments(f);
+    key_of_id(&beneficiary, SLICE_LITERAL("d"));
+    key_of_u32(&summary, f->aco);
+    key_id(&summary, SLICE_LITERAL("d"));
+    const struct {
+        unsigned table;
+        const struct key *key;
+    } records[] = {{TABLE_SUMMARY, &summary}, {TABLE_BENEFICIARY, &beneficiary}};
+    for (size_t i = 0; i < 2; i++) {
+        damage(f, records[i].table, records[i].key);
+        load_one(f, EOB, "e5", "b", 10 + (unsigned)i, 60 + (int)i); /* something to do */
+        f->damage[0] = '\0';
+        if (try_compact(f) != STATUS_OK)
+            fail_msg("%s is damaged: %s", table_names[records[i].table], f->error.text);
+        assert_int_equal(f->counts.damaged, 1);
+        assert_true(f->counts.changed >= 1);
+        if (!strstr(f->damage, "beneficiary 6400: "))
+            fail_msg("%s is damaged, told is: %s", table_names[records[i].table], f->damage);
+    }
+}
+
 int main(void)
 {
     load_clock_shift(0);
@@ -539,6 +578,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_run_that_is_stopped_goes_on_where_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(it_stops_when_jobs_pin_more_than_they_may, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_left_and_costs_only_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_beneficiary_whose_records_are_damaged_is_named_and_the_others_are_compacted, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
