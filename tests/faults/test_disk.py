@@ -20,6 +20,10 @@ BENEFICIARIES = 40
 SETTINGS = {"disk_reserve_bytes": 0}
 
 
+def sparse_copy(source, target):
+    sluice.run("cp", "--sparse=always", source, target)
+
+
 class DiskTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -128,6 +132,28 @@ class DiskTest(unittest.TestCase):
         server.abandon()
         disk.remount("rw")
         self.assertEqual(len(self.serve(site).exported()), len(self.base))
+
+    def test_holes_need_no_room_in_a_backup_nor_where_it_is_restored(self):
+        site = crash.copy_of(self.site)
+        self.addCleanup(site.close)
+        old = b"\n".join(self.base).replace(b'"2020-05-0', b'"2001-05-0')
+        site.ctl("import", site.write("old.ndjson", old + b"\n"))
+        site.ctl("compact", "--history-years", "7")
+        store = os.stat(os.path.join(site.store, "store.mdb"))
+        room = store.st_blocks * 512 + (1 << 20)
+        self.assertLess(room, store.st_size)
+        shown = site.ctl("dump").stdout
+        for command in ("backup", "restore"):
+            disk = mounts.Small(room)
+            self.addCleanup(disk.close)
+            path = site.path("backup")
+            if command == "backup":
+                site.ctl("backup", os.path.join(disk.path, "backup"))
+                shutil.copytree(os.path.join(disk.path, "backup"), path, copy_function=sparse_copy)
+            else:
+                site.store = os.path.join(disk.path, "back")
+                site.ctl("restore", path)
+        self.assertEqual(site.ctl("dump").stdout, shown)
 
     def test_a_full_map_is_refused_with_the_setting_that_helps(self):
         site = crash.copy_of(self.site)

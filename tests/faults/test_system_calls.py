@@ -96,6 +96,53 @@ class SystemCallTest(unittest.TestCase):
             if call == "fdatasync":
                 self.assertEqual(set(found), {-signal.SIGABRT}, f"after a sync that failed ({error})")
 
+    # ---- file systems that cannot all ----
+
+    def injected(self, site, calls, injection, *command):
+        """(done, how often it was injected)."""
+        trace = site.path("trace")
+        prefix = faults.traced(trace, [injection], calls=calls)
+        done = sluice.run(*prefix, sluice.program("sluicectl"), "--data", site.store, "--quiet", *command, check=False)
+        return done, faults.injected(trace)
+
+    def check_compacted(self, site, done):
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("segments were replaced by", done.stdout)
+        self.assertIn("the file system makes no holes in files: free pages keep their space, and are used again",
+                      done.stdout)
+        crash.verify(site)
+        self.assertEqual(self.dumped(site), self.lines)
+
+    def test_on_a_file_system_without_holes_compaction_does_all_but_give_space_back(self):
+        site = self.copy()
+        size = os.stat(os.path.join(site.store, "store.mdb")).st_blocks
+        done, count = self.injected(site, ("fallocate",), "fallocate:error=EOPNOTSUPP", "compact")
+        self.check_compacted(site, done)
+        self.assertGreater(count, 0)
+        self.assertGreaterEqual(os.stat(os.path.join(site.store, "store.mdb")).st_blocks, size)
+        again = site.ctl("compact").stdout  # where holes can be made, what it left is given back
+        self.assertIn("nothing to compact", again)
+        self.assertNotIn("no holes", again)
+
+    def test_a_server_on_a_file_system_without_holes_goes_on(self):
+        site = self.copy()
+        server = self.serve(site, "fallocate:error=EOPNOTSUPP", ("fallocate",))
+        self.check_compacted(site, site.ctl("compact", check=False))
+        self.assertGreater(faults.injected(site.path("trace")), 0)
+        site.ctl("import", self.update)
+        self.assertEqual(server.exported(), self.updated)
+        server.stop()
+
+    def test_a_backup_goes_to_a_file_system_that_cannot_rename_without_replacing(self):
+        site = self.copy()
+        path = site.path("backup")
+        done, count = self.injected(site, ("renameat2",), "renameat2:error=EINVAL", "backup", path)
+        self.assertEqual((done.returncode, count), (0, 1), done.stderr)
+        self.assertEqual([name for name in os.listdir(site.folder) if name.startswith("backup")], ["backup"])
+        site.store = site.path("back")
+        site.ctl("restore", path)
+        self.assertEqual(self.dumped(site), self.lines)
+
     # ---- sluiced ----
 
     def serve(self, site, injection=None, calls=("fdatasync",)):

@@ -116,13 +116,17 @@ static enum status file_bytes(struct store *store, uint64_t *ret_bytes, struct e
 static enum status check_room(struct backup *backup, struct error *error)
 {
     struct statvfs disk;
+    struct stat file;
+    const char *path = folder_path(&backup->from, backup->options->dir, MANIFEST_STORE);
+    if (stat(path, &file) != 0)
+        return error_set_errno(error, "%s: its size is not known", path);
     if (statvfs(part(backup), &disk) != 0)
         return error_set_errno(error, "%s: its free space is not known", part(backup));
-    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (free_bytes < backup->total_bytes)
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize, needed_bytes = copy_disk_bytes(&file);
+    if (free_bytes < needed_bytes)
         return error_set(error, STATUS_NO_SPACE,
                          "%s: %" PRIu64 " bytes are free there, the store alone takes %" PRIu64,
-                         backup->options->path, free_bytes, backup->total_bytes);
+                         backup->options->path, free_bytes, needed_bytes);
     return STATUS_OK;
 }
 
@@ -284,14 +288,31 @@ static enum status write_manifest(struct backup *backup, struct error *error)
     return status;
 }
 
+/* Never over something else. Not every file system knows of RENAME_NOREPLACE (NFS does not); there a name
+ * that comes between is replaced only if it is an empty folder's. */
+static bool rename_to_new(const char *from, const char *to)
+{
+    struct stat stat;
+    if (failpoint_hit("backup.rename"))
+        return false;
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return true;
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
+    if (lstat(to, &stat) == 0) {
+        errno = EEXIST;
+        return false;
+    }
+    return rename(from, to) == 0;
+}
+
 /* Its own name, when all of it is on disk. */
 static enum status publish(struct backup *backup, struct error *error)
 {
     struct buffer parent = BUFFER_INIT;
     const char *path = backup->options->path, *slash = strrchr(path, '/');
     enum status status = folder_sync_all(part(backup), error);
-    if (status == STATUS_OK && (failpoint_hit("backup.rename") ||
-                                renameat2(AT_FDCWD, part(backup), AT_FDCWD, path, RENAME_NOREPLACE) != 0))
+    if (status == STATUS_OK && !rename_to_new(part(backup), path))
         status = error_set_errno(error, "%s: cannot rename it to %s", part(backup), path);
     if (slash)
         buffer_append(&parent, path, (size_t)(slash - path) + 1);

@@ -42,6 +42,12 @@ void copy_digest(struct slice bytes, char ret_digest[COPY_DIGEST_SIZE])
     EVP_MD_CTX_free(digest);
 }
 
+uint64_t copy_disk_bytes(const struct stat *file)
+{
+    uint64_t size = (uint64_t)file->st_size, blocks = (uint64_t)file->st_blocks * 512;
+    return blocks < size ? blocks : size; /* more blocks are reserved ones */
+}
+
 enum status copy_output_open(struct copy_output *output, const char *path, struct copy_progress *progress,
                              struct error *error)
 {

@@ -48,6 +48,10 @@ void copy_output_release(struct copy_output *output);
 NODISCARD enum status copy_file(const char *source, const char *target, struct copy_progress *progress,
                                 char ret_digest[COPY_DIGEST_SIZE], uint64_t *ret_bytes, struct error *error);
 
+/* About what a copy of the file takes on the disk: a store has holes after a compaction. */
+struct stat;
+uint64_t copy_disk_bytes(const struct stat *file);
+
 /* The digest of bytes in memory. */
 void copy_digest(struct slice bytes, char ret_digest[COPY_DIGEST_SIZE]);
 

@@ -24,7 +24,8 @@ struct restore {
     struct restore_counts *counts;
     struct copy_progress progress;
     uint64_t total_bytes;
-    struct buffer part; /* DIR/restore.part */
+    uint64_t disk_bytes; /* what they take, without their holes */
+    struct buffer part;  /* DIR/restore.part */
     struct buffer manifest_text;
     struct manifest manifest;
     struct arena arena;
@@ -110,6 +111,7 @@ static enum status measure(struct restore *restore, struct error *error)
             return error_set(error, STATUS_NOT_FOUND, "%s: is missing in the backup",
                              buffer_text(&restore->from));
         restore->total_bytes += (uint64_t)stat.st_size;
+        restore->disk_bytes += copy_disk_bytes(&stat);
         has_store = has_store || slice_equal_text(name, MANIFEST_STORE);
         has_key = has_key || slice_equal_text(name, MANIFEST_KEY);
     }
@@ -189,10 +191,10 @@ static enum status check_room(struct restore *restore, struct error *error)
     if (statvfs(part(restore), &disk) != 0)
         return error_set_errno(error, "%s: its free space is not known", restore->options->dir);
     uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (free_bytes < restore->total_bytes)
+    if (free_bytes < restore->disk_bytes)
         return error_set(error, STATUS_NO_SPACE,
-                         "%s: %" PRIu64 " bytes are free there, the backup has %" PRIu64,
-                         restore->options->dir, free_bytes, restore->total_bytes);
+                         "%s: %" PRIu64 " bytes are free there, the backup takes %" PRIu64,
+                         restore->options->dir, free_bytes, restore->disk_bytes);
     return STATUS_OK;
 }
 
