@@ -91,7 +91,7 @@ class DiskTest(unittest.TestCase):
             job = max(crash.jobs(site))
             server.wait_for_job(token, job, 500)
             self.assertIn("No space left on device", server.log())
-            self.assertEqual(os.listdir(os.path.join(site.store, "jobs")), [], "what it wrote is given back")
+            sluice.wait_until(lambda: not os.listdir(os.path.join(site.store, "jobs")), "what it wrote is given back")
         self.assertEqual(server.request("GET", "/_health")[0], 200)
         disk.remount("size=40m")
         self.assertEqual(json.loads(site.ctl("import", "--json", self.file).stdout)["lines"], len(self.base))
