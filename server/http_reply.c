@@ -92,17 +92,6 @@ const char *http_reason(unsigned status)
     }
 }
 
-static void append_number(struct buffer *target, uint64_t number)
-{
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    buffer_append(target, digits + at, sizeof digits - at);
-}
-
 /* Copies the reply's fields. True if Cache-Control is among them. */
 static bool append_fields(struct buffer *target, struct slice fields)
 {
@@ -149,7 +138,7 @@ void http_reply_head(struct buffer *target, const struct reply *reply, const str
     buffer_reserve(target, reply->fields.size + 512);
 
     APPEND_LITERAL(target, "HTTP/1.1 ");
-    append_number(target, reply->status);
+    buffer_append_decimal(target, reply->status);
     buffer_append_char(target, ' ');
     buffer_append_text(target, http_reason(reply->status));
     APPEND_LITERAL(target, "\r\nDate: ");
@@ -161,7 +150,7 @@ void http_reply_head(struct buffer *target, const struct reply *reply, const str
         break;
     case HTTP_FRAMING_LENGTH:
         APPEND_LITERAL(target, "Content-Length: ");
-        append_number(target, frame->length);
+        buffer_append_decimal(target, frame->length);
         APPEND_LITERAL(target, "\r\n");
         break;
     case HTTP_FRAMING_CHUNKED:

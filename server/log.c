@@ -17,6 +17,17 @@ static int log_level_least = LOG_LEVEL_INFO;
 static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t output_lost; /* lines since the last that was written */
 
+/* What a thread has gathered. */
+struct log_batch {
+    void (*begun)(void *context); /* NULL: it gathers nothing */
+    void *context;
+    struct buffer spare; /* the memory of the last line, for the next */
+    size_t lines;
+    size_t size;
+    char text[LOG_BATCH_BYTES];
+};
+static _Thread_local struct log_batch batch;
+
 static const char *const log_level_names[] = {
     [LOG_LEVEL_DEBUG] = "debug",
     [LOG_LEVEL_INFO] = "info",
@@ -47,16 +58,19 @@ static void append_quoted(struct buffer *target, struct slice text)
         text.size = LOG_STRING_BYTES_MAX;
     buffer_append_char(target, '"');
     while (text.size) {
-        size_t valid = utf8_valid_size(text);
+        size_t valid = utf8_valid_size(text), plain = 0;
         for (size_t i = 0; i < valid; i++) {
             unsigned char c = (unsigned char)text.data[i];
+            if (c != '"' && c != '\\' && c >= 0x20 && c != 0x7F)
+                continue;
+            buffer_append(target, text.data + plain, i - plain);
+            plain = i + 1;
             if (c == '"' || c == '\\')
                 buffer_appendf(target, "\\%c", c);
-            else if (c < 0x20 || c == 0x7F)
-                buffer_appendf(target, "\\u%04x", (unsigned)c);
             else
-                buffer_append_char(target, (char)c);
+                buffer_appendf(target, "\\u%04x", (unsigned)c);
         }
+        buffer_append(target, text.data + plain, valid - plain);
         text = slice_skip(text, valid);
         if (text.size) {
             buffer_append_text(target, "\xEF\xBF\xBD"); /* U+FFFD */
@@ -69,22 +83,37 @@ static void append_quoted(struct buffer *target, struct slice text)
 struct log_line log_begin(enum log_level level, const char *event)
 {
     struct log_line line = {.text = BUFFER_INIT,
+                            .level = level,
                             .wanted = (int)level >= __atomic_load_n(&log_level_least, __ATOMIC_RELAXED)};
     if (line.wanted) {
         char time[INSTANT_TEXT_SIZE];
         instant_format(clock_now_us(), time);
+        line.text = batch.spare;
+        buffer_init(&batch.spare);
         buffer_reserve(&line.text, 512);
-        buffer_appendf(&line.text, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time,
-                       log_level_names[level], event);
+        buffer_append_text(&line.text, "{\"time\":\"");
+        buffer_append_text(&line.text, time);
+        buffer_append_text(&line.text, "\",\"level\":\"");
+        buffer_append_text(&line.text, log_level_names[level]);
+        buffer_append_text(&line.text, "\",\"event\":\"");
+        buffer_append_text(&line.text, event);
+        buffer_append_char(&line.text, '"');
     }
     return line;
+}
+
+static void append_key(struct buffer *target, const char *key)
+{
+    buffer_append(target, ",\"", 2);
+    buffer_append_text(target, key);
+    buffer_append(target, "\":", 2);
 }
 
 void log_string(struct log_line *line, const char *key, struct slice value)
 {
     if (!line->wanted)
         return;
-    buffer_appendf(&line->text, ",\"%s\":", key);
+    append_key(&line->text, key);
     append_quoted(&line->text, value);
 }
 
@@ -95,8 +124,12 @@ void log_text(struct log_line *line, const char *key, const char *value)
 
 void log_number(struct log_line *line, const char *key, int64_t value)
 {
-    if (line->wanted)
-        buffer_appendf(&line->text, ",\"%s\":%lld", key, (long long)value);
+    if (!line->wanted)
+        return;
+    append_key(&line->text, key);
+    if (value < 0)
+        buffer_append_char(&line->text, '-');
+    buffer_append_decimal(&line->text, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
 /* False: it would have had to wait. A pipe that poll calls writable takes PIPE_BUF bytes at once, which is
@@ -124,16 +157,61 @@ static bool output_tell_lost(void)
     return is_told;
 }
 
+static void output_lines(struct slice text, size_t lines)
+{
+    pthread_mutex_lock(&output_lock);
+    if (output_lost && output_tell_lost())
+        output_lost = 0;
+    if (output_lost || !output_write(text))
+        output_lost += lines;
+    pthread_mutex_unlock(&output_lock);
+}
+
+void log_flush(void)
+{
+    if (batch.lines)
+        output_lines(slice_make(batch.text, batch.size), batch.lines);
+    batch.lines = batch.size = 0;
+}
+
+void log_gather(void (*begun)(void *context), void *context)
+{
+    batch.begun = begun;
+    batch.context = context;
+}
+
+void log_gather_end(void)
+{
+    log_flush();
+    buffer_release(&batch.spare);
+    batch.begun = NULL;
+}
+
+static void batch_add(struct slice text)
+{
+    if (text.size > sizeof batch.text - batch.size)
+        log_flush();
+    memcpy(batch.text + batch.size, text.data, text.size);
+    batch.size += text.size;
+    if (batch.lines++ == 0)
+        batch.begun(batch.context);
+}
+
 void log_end(struct log_line *line)
 {
     if (line->wanted) {
         buffer_append_text(&line->text, "}\n");
-        pthread_mutex_lock(&output_lock);
-        if (output_lost && output_tell_lost())
-            output_lost = 0;
-        if (output_lost || !output_write(buffer_slice(&line->text)))
-            output_lost++;
-        pthread_mutex_unlock(&output_lock);
+        struct slice text = buffer_slice(&line->text);
+        if (batch.begun && line->level < LOG_LEVEL_WARNING && text.size <= sizeof batch.text) {
+            batch_add(text);
+            buffer_release(&batch.spare);
+            batch.spare = line->text;
+            buffer_init(&line->text);
+            buffer_reset(&batch.spare);
+        } else {
+            log_flush();
+            output_lines(text, 1);
+        }
     }
     line->wanted = false;
     buffer_release(&line->text);

@@ -4,6 +4,7 @@
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
 #include "server/connection.h"
+#include "server/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,6 +44,7 @@ struct reactor {
     struct event *listen_event, *pause_timer;
     struct mailbox *mailbox;
     struct event *mailbox_event;
+    struct event *log_event; /* made active when the log has gathered a line */
     void *local;
     atomic_ulong accept_pauses;
     struct control drain, cut, stop;
@@ -241,6 +243,22 @@ static void on_mailbox(evutil_socket_t fd, short what, void *argument)
     message_deliver_all(mailbox_take(reactor->mailbox), reactor);
 }
 
+/* The first line of the log since the loop last slept: it is written, with those that follow it, when all
+ * other events of this round have been dealt with. */
+static void on_log_begun(void *context)
+{
+    struct reactor *reactor = context;
+    event_active(reactor->log_event, EV_TIMEOUT, 0);
+}
+
+static void on_log_due(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    (void)argument;
+    log_flush();
+}
+
 static void listener_close(struct reactor *reactor)
 {
     if (reactor->listener < 0)
@@ -303,6 +321,7 @@ static void *reactor_run(void *argument)
     struct reactor *reactor = argument;
     const struct reactors_options *options = &reactor->reactors->options;
     pthread_setname_np(pthread_self(), "reactor");
+    log_gather(on_log_begun, reactor);
     if (options->local_new)
         reactor->local = options->local_new(options->service);
     CHECK(event_add(reactor->mailbox_event, NULL) == 0);
@@ -312,6 +331,7 @@ static void *reactor_run(void *argument)
         message_deliver_all(list, reactor);
     if (options->local_free)
         options->local_free(reactor->local);
+    log_gather_end();
     return NULL;
 }
 
@@ -332,8 +352,9 @@ static void reactor_set_up(struct reactor *reactor, struct reactors *reactors)
     reactor->mailbox = mailbox_new(MAILBOX_MESSAGES_MAX);
     reactor->mailbox_event =
         event_new(reactor->base, mailbox_fd(reactor->mailbox), EV_READ | EV_PERSIST, on_mailbox, reactor);
+    reactor->log_event = evtimer_new(reactor->base, on_log_due, NULL);
     reactor->pause_timer = evtimer_new(reactor->base, on_pause_over, reactor);
-    CHECK(reactor->mailbox_event && reactor->pause_timer);
+    CHECK(reactor->mailbox_event && reactor->pause_timer && reactor->log_event);
     connection_group_init(&reactor->group, reactor->base, reactor, &reactors->options, &reactors->census);
     reactor->group.emptied = on_emptied;
 }
@@ -346,6 +367,7 @@ static void reactor_tear_down(struct reactor *reactor)
         event_free(reactor->listen_event);
     event_free(reactor->mailbox_event);
     event_free(reactor->pause_timer);
+    event_free(reactor->log_event);
     if (reactor->listener >= 0)
         close(reactor->listener);
     connection_group_release(&reactor->group);

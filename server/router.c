@@ -2,11 +2,13 @@
 
 #include "codec/base/check.h"
 #include "codec/base/clock.h"
+#include "codec/base/mem.h"
 #include "codec/documents.h"
 #include "server/config.h"
 #include "server/handlers/handlers.h"
 #include "server/limiter.h"
 #include "server/log.h"
+#include "server/manifest_cache.h"
 #include "server/reactor.h"
 #include "server/service.h"
 #include "server/token.h"
@@ -378,14 +380,35 @@ static bool body_is_compressed(struct exchange *exchange)
            coding.size && !(coding.size == 8 && strncasecmp(coding.data, "identity", 8) == 0);
 }
 
+struct router_local {
+    struct token_cache *tokens;
+    struct manifest_cache *manifests;
+};
+
 void *router_local_new(void *service)
 {
-    return token_cache_new(((struct service *)service)->tokens);
+    struct router_local *local = mem_new(struct router_local);
+    local->tokens = token_cache_new(((struct service *)service)->tokens);
+    local->manifests = manifest_cache_new();
+    return local;
 }
 
-void router_local_free(void *local)
+void router_local_free(void *local_of_reactor)
 {
-    token_cache_free(local);
+    struct router_local *local = local_of_reactor;
+    token_cache_free(local->tokens);
+    manifest_cache_free(local->manifests);
+    mem_free(local);
+}
+
+static struct router_local *exchange_local(const struct exchange *exchange)
+{
+    return reactor_local(exchange->reactor);
+}
+
+struct manifest_cache *exchange_manifests(struct exchange *exchange)
+{
+    return exchange_local(exchange)->manifests;
 }
 
 /* Verifies the token and bounds its client's rate. False if it has answered. */
@@ -400,7 +423,7 @@ static bool authorize(struct exchange *exchange, struct identity *ret_identity)
         return false;
     }
     struct error error;
-    enum status status = tokens_verify(service->tokens, reactor_local(exchange->reactor),
+    enum status status = tokens_verify(service->tokens, exchange_local(exchange)->tokens,
                                        slice_skip(value, scheme.size), ret_identity, &error);
     if (status == STATUS_DENIED) {
         exchange_fail_token(exchange);

@@ -49,9 +49,10 @@ extern const size_t route_count;
 void router_handle(struct exchange *exchange);
 void router_finished(struct exchange *exchange, uint64_t bytes, bool complete);
 
-/* The reactors' `local_new` and `local_free`: each reactor's cache of tokens. */
+/* The reactors' `local_new` and `local_free`: each reactor's caches of tokens and of manifests. */
 void *router_local_new(void *service);
 void router_local_free(void *local);
+struct manifest_cache *exchange_manifests(struct exchange *exchange);
 
 /* Answers with an OperationOutcome and sends. The text must hold no secret, token, file path or another
  * client's data. Fields that were added to the reply before stay. */

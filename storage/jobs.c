@@ -38,17 +38,25 @@ bool job_state_has_files(enum job_state state)
 
 /* ---- Reading ---- */
 
+enum status job_peek(struct engine_txn *txn, uint64_t id, struct job *ret_job, struct error *error)
+{
+    return job_record_get(txn, id, ret_job, error);
+}
+
+enum status job_fill(struct engine_txn *txn, struct arena *arena, struct job *job, struct error *error)
+{
+    job->request = arena_copy(arena, job->request);
+    job->warnings = arena_copy(arena, job->warnings);
+    return job->file_count ? job_files_get(txn, arena, job, error) : STATUS_OK;
+}
+
 enum status job_get(struct engine_txn *txn, uint64_t id, struct arena *arena, struct job *ret_job,
                     struct error *error)
 {
     struct job job;
-    enum status status = job_record_get(txn, id, &job, error);
-    if (status != STATUS_OK)
-        return status;
-    job.request = arena_copy(arena, job.request);
-    job.warnings = arena_copy(arena, job.warnings);
-    if (job.file_count)
-        status = job_files_get(txn, arena, &job, error);
+    enum status status = job_peek(txn, id, &job, error);
+    if (status == STATUS_OK)
+        status = job_fill(txn, arena, &job, error);
     if (status == STATUS_OK)
         *ret_job = job;
     return status;

@@ -110,9 +110,15 @@ static inline bool job_set_takes(const struct job *job, enum job_set set, bool a
     }
 }
 
-/* Fills ret_job; slices and files live in `arena`. STATUS_NOT_FOUND. */
+/* All but the files, and borrowed from the transaction: job_get without what it costs. STATUS_NOT_FOUND. */
+NODISCARD enum status job_peek(struct engine_txn *txn, uint64_t id, struct job *ret_job, struct error *error);
+/* The rest of a job that was peeked at in the same transaction: its files, and slices that live in `arena`.
+ */
 struct arena;
 struct buffer;
+NODISCARD enum status job_fill(struct engine_txn *txn, struct arena *arena, struct job *job,
+                               struct error *error);
+/* Both at once. */
 NODISCARD enum status job_get(struct engine_txn *txn, uint64_t id, struct arena *arena, struct job *ret_job,
                               struct error *error);
 /* Appends the ids (uint64_t) of an ACO's jobs (0: of all), oldest first; damage as in engine_each. For walks

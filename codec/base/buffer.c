@@ -64,6 +64,17 @@ void buffer_append_char(struct buffer *buffer, char c)
     *buffer_extend(buffer, 1) = c;
 }
 
+void buffer_append_decimal(struct buffer *buffer, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    buffer_append(buffer, digits + at, sizeof digits - at);
+}
+
 void buffer_appendf(struct buffer *buffer, const char *format, ...)
 {
     va_list args;

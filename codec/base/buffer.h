@@ -42,6 +42,7 @@ void buffer_append(struct buffer *buffer, const void *data, size_t size);
 void buffer_append_slice(struct buffer *buffer, struct slice slice);
 void buffer_append_text(struct buffer *buffer, const char *text);
 void buffer_append_char(struct buffer *buffer, char c);
+void buffer_append_decimal(struct buffer *buffer, uint64_t number); /* as text */
 void buffer_appendf(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Little-endian integers, the order of every stored value and of the control protocol. */

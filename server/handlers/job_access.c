@@ -42,28 +42,45 @@ void fail_job_gone(struct exchange *exchange, const struct job *job)
     exchange_fail(exchange, 410, "not-found", PROBLEM_DELETED, text);
 }
 
-bool job_of_call(struct exchange *exchange, const struct route_call *call, struct job *ret_job)
+bool job_peek_of_call(struct exchange *exchange, const struct route_call *call, struct engine_txn **ret_txn,
+                      struct job *ret_job)
 {
-    struct engine_txn *txn;
     struct error error;
     uint64_t id;
     if (!job_id_of_call(call, &id)) {
         fail_job_unknown(exchange);
         return false;
     }
-    enum status status = engine_begin_read(store_engine(exchange_service(exchange)->store), &txn, &error);
-    if (status == STATUS_OK) {
-        status = job_get(txn, id, &exchange->arena, ret_job, &error);
-        engine_end(txn);
-    }
-    if (status == STATUS_NOT_FOUND || (status == STATUS_OK && ret_job->aco != call->identity.aco)) {
-        fail_job_unknown(exchange);
-        return false;
-    }
+    enum status status = engine_begin_read(store_engine(exchange_service(exchange)->store), ret_txn, &error);
     if (status != STATUS_OK) {
         exchange_fail_status(exchange, status, &error);
         return false;
     }
-    ret_job->state = job_state_at(ret_job, clock_now_us());
-    return true;
+    status = job_peek(*ret_txn, id, ret_job, &error);
+    if (status == STATUS_OK && ret_job->aco == call->identity.aco) {
+        ret_job->state = job_state_at(ret_job, clock_now_us());
+        return true;
+    }
+    engine_end(*ret_txn);
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND)
+        fail_job_unknown(exchange);
+    else
+        exchange_fail_status(exchange, status, &error);
+    return false;
+}
+
+bool job_fill_of_call(struct exchange *exchange, struct engine_txn *txn, struct job *job)
+{
+    struct error error;
+    enum status status = job_fill(txn, &exchange->arena, job, &error);
+    engine_end(txn);
+    if (status != STATUS_OK)
+        exchange_fail_status(exchange, status, &error);
+    return status == STATUS_OK;
+}
+
+bool job_of_call(struct exchange *exchange, const struct route_call *call, struct job *ret_job)
+{
+    struct engine_txn *txn;
+    return job_peek_of_call(exchange, call, &txn, ret_job) && job_fill_of_call(exchange, txn, ret_job);
 }

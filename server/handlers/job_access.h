@@ -12,7 +12,13 @@
 
 /* The id that stands in the path: a number as this server writes it, without sign and leading zero. */
 bool job_id_of_call(const struct route_call *call, uint64_t *ret_id);
-/* The job with its state as of now, in the exchange's arena; or false, and it has been answered. */
+/* The job as job_peek gives it, with its state as of now, and the transaction to read the rest in, which the
+ * caller ends; or false, and it has been answered. */
+bool job_peek_of_call(struct exchange *exchange, const struct route_call *call, struct engine_txn **ret_txn,
+                      struct job *ret_job);
+/* Reads the rest and ends the transaction; or false, and it has been answered. */
+bool job_fill_of_call(struct exchange *exchange, struct engine_txn *txn, struct job *job);
+/* Both at once: the job in the exchange's arena; or false, and it has been answered. */
 bool job_of_call(struct exchange *exchange, const struct route_call *call, struct job *ret_job);
 
 /* 404: unknown, and what must look the same. */

@@ -6,6 +6,7 @@
 #include "server/exports.h"
 #include "server/handlers/handlers.h"
 #include "server/handlers/job_access.h"
+#include "server/manifest_cache.h"
 #include "server/query.h"
 #include "server/reactor.h"
 
@@ -112,18 +113,30 @@ static void put_manifest(struct exchange *exchange, const struct job *job,
     document_manifest(&exchange->reply.body, &manifest);
 }
 
-static void send_manifest(struct exchange *exchange, const struct job *job)
+/* Of a completed job that was peeked at. */
+static void send_manifest(struct exchange *exchange, struct engine_txn *txn, struct job *job)
 {
+    struct manifest_cache *cache = exchange_manifests(exchange);
+    struct slice base_url = exchange_base_url(exchange), manifest;
+    if (manifest_cache_find(cache, job, base_url, &manifest)) {
+        engine_end(txn);
+        buffer_append_slice(&exchange->reply.body, manifest);
+    } else {
+        if (!job_fill_of_call(exchange, txn, job))
+            return;
+        put_manifest(exchange, job, NULL);
+        manifest_cache_keep(cache, job, base_url, buffer_slice(&exchange->reply.body));
+    }
     char expires[INSTANT_TEXT_SIZE];
     http_date_format(job->expires_us, expires);
     reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
     reply_field(&exchange->reply, "Expires", expires);
-    put_manifest(exchange, job, NULL);
     exchange_send_document(exchange, 200, "application/json");
 }
 
 void handle_job_status(struct exchange *exchange, const struct route_call *call)
 {
+    struct engine_txn *txn;
     struct job job;
     struct job_progress progress = {.times = {.percent = 0, .seconds_left = 1}};
     struct exports *exports = exchange_service(exchange)->exports;
@@ -132,14 +145,16 @@ void handle_job_status(struct exchange *exchange, const struct route_call *call)
      * file that does is listed as complete, not left out. */
     if (job_id_of_call(call, &id) && exports_progress(exports, id, &progress.times) == STATUS_OK)
         progress.followed_count = exports_list_followed(exports, id, progress.followed, FOLLOWED_MAX);
-    if (!job_of_call(exchange, call, &job))
+    if (!job_peek_of_call(exchange, call, &txn, &job))
+        return;
+    if (job.state == JOB_STATE_COMPLETED)
+        return send_manifest(exchange, txn, &job);
+    if (!job_fill_of_call(exchange, txn, &job))
         return;
     switch (job.state) {
     case JOB_STATE_PENDING:
     case JOB_STATE_IN_PROGRESS:
         return send_progress(exchange, &job, &progress);
-    case JOB_STATE_COMPLETED:
-        return send_manifest(exchange, &job);
     case JOB_STATE_ARCHIVED:
     case JOB_STATE_EXPIRED:
         reply_field(&exchange->reply, "X-Progress", job_state_name(job.state));

@@ -42,7 +42,7 @@ error_log {folder}/error.log;
 daemon off;
 events {{ worker_connections 1024; }}
 http {{
-    access_log off;
+    access_log {folder}/access.log combined buffer=64k;
     sendfile on;
     tcp_nopush on;
     keepalive_requests 100000000;

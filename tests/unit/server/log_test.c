@@ -197,6 +197,79 @@ static void a_reader_that_stalls_holds_nobody_up(void **state)
     assert_non_null(strstr(captured + strlen(captured) + 1, "\"event\":\"after\""));
 }
 
+static void count_begun(void *context)
+{
+    ++*(int *)context;
+}
+
+static size_t lines_captured(void)
+{
+    size_t lines = 0;
+    for (const char *at = captured; *at; at++)
+        lines += *at == '\n';
+    return lines;
+}
+
+static void a_thread_that_gathers_writes_its_lines_at_once(void **state)
+{
+    (void)state;
+    int begun = 0;
+    log_gather(count_begun, &begun);
+    capture_begin();
+    log_event(LOG_LEVEL_INFO, "first", "x");
+    log_event(LOG_LEVEL_INFO, "second", "x");
+    assert_int_equal(read(pipe_out, captured, sizeof captured), -1); /* nothing yet */
+    assert_int_equal(begun, 1);
+    log_flush();
+    log_flush(); /* nothing more */
+    log_event(LOG_LEVEL_INFO, "third", "x");
+    assert_int_equal(begun, 2);
+    log_gather_end();
+    log_event(LOG_LEVEL_INFO, "fourth", "x");
+    assert_int_equal(begun, 2);
+    capture_end();
+    assert_int_equal(lines_captured(), 4);
+    const char *at = captured;
+    for (int i = 0; i < 4; i++) {
+        at = strstr(at, ((const char *[]){"\"first\"", "\"second\"", "\"third\"", "\"fourth\""})[i]);
+        assert_non_null(at);
+    }
+}
+
+static void a_warning_waits_for_nothing_and_comes_after_what_was_gathered(void **state)
+{
+    (void)state;
+    int begun = 0;
+    log_gather(count_begun, &begun);
+    capture_begin();
+    log_event(LOG_LEVEL_INFO, "gathered", "x");
+    log_event(LOG_LEVEL_WARNING, "alarm", "x");
+    capture_end();
+    log_gather_end();
+    assert_int_equal(lines_captured(), 2);
+    assert_true(strstr(captured, "\"gathered\"") < strstr(captured, "\"alarm\""));
+}
+
+static void what_is_gathered_is_bounded_and_nothing_is_lost_of_it(void **state)
+{
+    (void)state;
+    char text[200];
+    int begun = 0;
+    memset(text, 'x', sizeof text);
+    log_gather(count_begun, &begun);
+    capture_begin();
+    for (int i = 0; i < 40; i++)
+        log_event(LOG_LEVEL_INFO, "many", "%.*s", (int)sizeof text, text);
+    ssize_t early = read(pipe_out, captured, sizeof captured);
+    assert_in_range(early, 2 * LOG_BATCH_BYTES - 1000, 3 * LOG_BATCH_BYTES);
+    size_t lines = 0;
+    for (ssize_t i = 0; i < early; i++)
+        lines += captured[i] == '\n';
+    log_gather_end();
+    capture_end();
+    assert_int_equal(lines + lines_captured(), 40);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +281,9 @@ int main(void)
         cmocka_unit_test(what_is_below_the_level_is_not_written),
         cmocka_unit_test(levels_are_parsed_by_name),
         cmocka_unit_test(a_reader_that_stalls_holds_nobody_up),
+        cmocka_unit_test(a_thread_that_gathers_writes_its_lines_at_once),
+        cmocka_unit_test(a_warning_waits_for_nothing_and_comes_after_what_was_gathered),
+        cmocka_unit_test(what_is_gathered_is_bounded_and_nothing_is_lost_of_it),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
