@@ -51,7 +51,8 @@ struct download {
     char etag[64];
     struct byte_range ranges[RANGES_MAX];
     size_t range_count;  /* 0: the whole */
-    struct slice *texts; /* of several ranges: what stands between them */
+    struct slice *texts; /* of several ranges: what stands between them, */
+    int64_t parts_bytes; /* and what all of that takes */
     char boundary[33];
 };
 
@@ -88,7 +89,7 @@ static struct slice arena_format(struct arena *arena, const char *format, ...)
 
 /* multipart/byteranges (RFC 9110 section 14.6): the lines before each part and behind the last. The boundary
  * is the file's random name, which no file holds. */
-static int64_t make_parts(struct download *download)
+static void make_parts(struct download *download)
 {
     struct arena *arena = &download->exchange->arena;
     int64_t length = 0;
@@ -104,17 +105,17 @@ static int64_t make_parts(struct download *download)
         length += (int64_t)(download->texts[i].size + (range->end - range->begin));
     }
     download->texts[download->range_count] = arena_format(arena, "\r\n--%s--\r\n", download->boundary);
-    return length + (int64_t)download->texts[download->range_count].size;
+    download->parts_bytes = length + (int64_t)download->texts[download->range_count].size;
 }
 
-/* Status, type and length of what is sent. */
+/* Status, type and length of what is sent. Only once it is sure to be sent: a failure has its own. */
 static void put_extent(struct download *download)
 {
     struct reply *reply = &download->exchange->reply;
     reply->status = download->range_count ? 206 : 200;
     reply->length = (int64_t)download->bytes;
     if (download->range_count > 1) {
-        reply->length = make_parts(download);
+        reply->length = download->parts_bytes;
         reply_fieldf(reply, "Content-Type", "multipart/byteranges; boundary=%s", download->boundary);
         return;
     }
@@ -139,6 +140,7 @@ static void file_opened(void *context, struct file_body *body, enum status statu
             return fail_file_unknown(exchange);
         return exchange_fail_status(exchange, status, &kept);
     }
+    put_extent(download);
     put_fields(download);
     exchange->reply.source = file_body_source(body);
     exchange_send(exchange);
@@ -156,6 +158,8 @@ static void open_file(struct download *download)
     struct service *service = exchange_service(exchange);
     bool is_error = file->set == JOB_SET_ERROR;
     struct buffer path = BUFFER_INIT, index_path = BUFFER_INIT;
+    if (download->range_count > 1)
+        make_parts(download);
     export_path(&path, store_dir(service->store), download->job.id, file->uuid,
                 is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX);
     export_path(&index_path, store_dir(service->store), download->job.id, file->uuid,
@@ -295,7 +299,6 @@ void handle_data_file(struct exchange *exchange, const struct route_call *call)
     switch (check_preconditions(download)) {
     case PRECONDITION_WHOLE:
     case PRECONDITION_PARTIAL:
-        put_extent(download);
         return open_file(download);
     case PRECONDITION_NOT_MODIFIED:
         put_fields(download);

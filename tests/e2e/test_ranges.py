@@ -104,6 +104,17 @@ class RangesTest(unittest.TestCase):
             self.assertEqual((status, body), (200, whole))
         self.assertNotEqual(tags["gzip"], tags[None], "each coding has a tag of its own")
 
+    def test_a_file_that_is_gone_is_404_without_the_fields_of_a_file(self):
+        job = self.server.kick_off(self.token, "/api/v1/Group/all/$export")
+        url = self.server.wait_for_job(job, self.token)["output"][0]["url"]
+        folder = self.site.path("store", "jobs", job.rsplit("/", 1)[1])
+        for name in os.listdir(folder):
+            os.remove(os.path.join(folder, name))
+        for fields in ([], ["Range: bytes=1-2"], ["Range: bytes=1-2,5-9"], ["Accept-Encoding: gzip"]):
+            status, headers, _ = self.server.curl(url, token=self.token, fields=fields)
+            self.assertEqual((status, headers["content-type"]), (404, "application/fhir+json"), fields)
+            self.assertFalse({"content-range", "content-encoding", "etag"} & set(headers), headers)
+
     def test_head_tells_the_length_of_each_coding(self):
         for coding, whole in self.whole.items():
             status, headers, _ = self.get(coding, method="HEAD")

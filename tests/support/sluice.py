@@ -190,7 +190,10 @@ class Server:
         headers = {}
         for line in blocks[-1].split("\n")[1:]:
             name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
+            name = name.strip().lower()
+            if name in headers and name.startswith("content-"):
+                raise AssertionError(f"{url}: {name} stands twice: {blocks[-1]}")
+            headers[name] = value.strip()
         body = b""
         if not output and os.path.exists(body_path):
             with open(body_path, "rb") as file:
