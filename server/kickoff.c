@@ -5,6 +5,7 @@
 #include "server/query.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define PARTIAL_MANIFESTS  "allowPartialManifests"
 #define PARAMETER_NAME_MAX 64 /* bytes of a parameter's name that an answer repeats */
@@ -236,43 +237,55 @@ void kickoff_unsupported_text(struct slice name, char text[KICKOFF_PROBLEM_MAX])
              printable);
 }
 
-static bool has_line(struct slice lines, struct slice line)
+static int compare_names(const void *a, const void *b)
 {
-    for (size_t at = 0; at < lines.size;) {
-        const char *end = memchr(lines.data + at, '\n', lines.size - at);
-        size_t size = end ? (size_t)(end - lines.data) - at : lines.size - at;
-        if (slice_equal(slice_make(lines.data + at, size), line))
-            return true;
-        at += size + 1;
+    return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+/* Each name once, one a line, in their order: a URL can hold thousands, so they are sorted and not searched.
+ */
+static struct slice warning_lines(struct slice *names, size_t count, struct arena *arena)
+{
+    struct buffer lines = BUFFER_INIT;
+    if (count)
+        qsort(names, count, sizeof *names, compare_names);
+    for (size_t i = 0; i < count; i++) {
+        if (i && slice_equal(names[i], names[i - 1]))
+            continue;
+        if (lines.size)
+            buffer_append_char(&lines, '\n');
+        buffer_append_slice(&lines, names[i]);
     }
-    return false;
+    struct slice copy = arena_copy(arena, buffer_slice(&lines));
+    buffer_release(&lines);
+    return copy;
 }
 
 static bool check_unsupported(struct kickoff_parser *parser)
 {
     struct slice rest = parser->input->query, name, value;
-    struct buffer warnings = BUFFER_INIT;
-    while (parameter_next(parser, &rest, &name, &value)) {
+    struct buffer warnings = BUFFER_INIT; /* struct slice[] */
+    bool good = true;
+    while (good && parameter_next(parser, &rest, &name, &value)) {
         if (slice_equal_text(name, PARTIAL_MANIFESTS) && slice_equal_text(value, "true"))
             parser->kickoff->partial_manifests = true;
         if (!is_unsupported(name, value))
             continue;
-        if (!parser->lenient) {
+        if (parser->lenient) {
+            char printable[PARAMETER_NAME_MAX + 1];
+            size_t size = printable_name(name, printable);
+            struct slice kept = arena_copy(parser->arena, slice_make(printable, size));
+            buffer_append(&warnings, &kept, sizeof kept);
+        } else {
             char text[KICKOFF_PROBLEM_MAX];
             kickoff_unsupported_text(name, text);
-            return refuse(parser, "not-supported", PROBLEM_REQUEST, text);
+            good = refuse(parser, "not-supported", PROBLEM_REQUEST, text);
         }
-        char printable[PARAMETER_NAME_MAX + 1];
-        struct slice line = slice_make(printable, printable_name(name, printable));
-        if (has_line(buffer_slice(&warnings), line))
-            continue;
-        if (warnings.size)
-            buffer_append_char(&warnings, '\n');
-        buffer_append_slice(&warnings, line);
     }
-    parser->kickoff->warnings = arena_copy(parser->arena, buffer_slice(&warnings));
+    parser->kickoff->warnings = warning_lines((struct slice *)(void *)warnings.data,
+                                              warnings.size / sizeof(struct slice), parser->arena);
     buffer_release(&warnings);
-    return true;
+    return good;
 }
 
 bool kickoff_parse(const struct kickoff_input *input, struct arena *arena, struct kickoff *ret_kickoff,

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -351,6 +352,42 @@ static void first_fault_in_the_order_of_checks_answers(void **state)
     }
 }
 
+/* The least processor time of a few runs, in ns. */
+static int64_t cost_of_ignored(unsigned count)
+{
+    enum { RUNS = 7 };
+    struct buffer query = BUFFER_INIT;
+    int64_t least = INT64_MAX;
+    for (unsigned i = 0; i < count; i++)
+        buffer_appendf(&query, "_%04u&_%04u&", i * 7919 % count, i);
+    struct form form = {FHIR, "respond-async, handling=lenient", NULL, buffer_text(&query)};
+    for (unsigned run = 0; run < RUNS; run++) {
+        struct arena arena = ARENA_INIT;
+        struct kickoff kickoff;
+        struct kickoff_problem problem;
+        struct timespec begin, end;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+        assert_true(parse(&form, &arena, &kickoff, &problem));
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+        int64_t cost = (end.tv_sec - begin.tv_sec) * INT64_C(1000000000) + end.tv_nsec - begin.tv_nsec;
+        least = cost < least ? cost : least;
+        assert_int_equal(kickoff.warnings.size, count * 6 - 1); /* each once: "_0000\n" */
+        assert_memory_equal(kickoff.warnings.data, "_0000\n_0001\n", 12);
+        arena_release(&arena);
+    }
+    buffer_release(&query);
+    return least;
+}
+
+/* Kick-offs are parsed on a reactor, which has others to serve. */
+static void ignored_parameters_are_told_once_each_at_a_cost_that_grows_with_their_number(void **state)
+{
+    (void)state;
+    int64_t few = cost_of_ignored(150), many = cost_of_ignored(8 * 150);
+    if (many > 20 * few)
+        fail_msg("150 names cost %lld ns, eight times as many %lld ns", (long long)few, (long long)many);
+}
+
 static void long_names_are_cut_in_answers(void **state)
 {
     (void)state;
@@ -368,6 +405,7 @@ int main(void)
         cmocka_unit_test(form_errors_have_their_texts),
         cmocka_unit_test(form_is_understood),
         cmocka_unit_test(first_fault_in_the_order_of_checks_answers),
+        cmocka_unit_test(ignored_parameters_are_told_once_each_at_a_cost_that_grows_with_their_number),
         cmocka_unit_test(long_names_are_cut_in_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
