@@ -100,6 +100,11 @@ void measure_wrong(struct measure *measure, enum measure_kind kind, int64_t now_
     measure_failed(measure, kind, MEASURE_FAILURE_WRONG, now_us);
 }
 
+bool measure_is_empty(const struct measure_of_kind *of)
+{
+    return !of->durations.count && !measure_failures(of) && !of->failures[MEASURE_FAILURE_SKIPPED];
+}
+
 uint64_t measure_failures(const struct measure_of_kind *of)
 {
     uint64_t sum = 0;

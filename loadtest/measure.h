@@ -73,6 +73,8 @@ void measure_failed(struct measure *measure, enum measure_kind kind, enum measur
 void measure_wrong(struct measure *measure, enum measure_kind kind, int64_t now_us, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
+/* Nothing of this kind was done or tried. */
+bool measure_is_empty(const struct measure_of_kind *of);
 uint64_t measure_failures(const struct measure_of_kind *of);
 /* All failures of all kinds but those that were skipped. */
 uint64_t measure_failures_of_all(const struct measure *measure);

@@ -129,12 +129,26 @@ static void axes_append(const struct plot *plot, const struct scale *x, const st
     buffer_append_text(out, "</text>\n");
 }
 
+/* The line at x_end, and what it says. */
+static void end_append(const struct plot *plot, const struct scale *x, struct buffer *out)
+{
+    if (plot->x_end <= x->from || plot->x_end >= x->to)
+        return;
+    double at = x_place(x, plot->x_end);
+    buffer_appendf(out,
+                   "<line class=\"grid end\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>"
+                   "<text class=\"mark\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">",
+                   at, TOP, at, HEIGHT - BOTTOM, at, HEIGHT - 6);
+    plot_escape(out, plot->x_end_text);
+    buffer_append_text(out, "</text>\n");
+}
+
 static void series_append(const struct plot *plot, size_t number, const struct scale *x,
                           const struct scale *y, struct buffer *out)
 {
     const struct plot_series *series = &plot->series[number];
     size_t group = (series->count + POINTS_MAX - 1) / POINTS_MAX;
-    buffer_appendf(out, "<path class=\"line s%zu\" d=\"", number);
+    buffer_appendf(out, "<path class=\"line s%u\" d=\"", series->style);
     bool begun = false;
     for (size_t i = 0; i < series->count; i += group) {
         /* Of what falls on one pixel the highest counts: a spike must not vanish. */
@@ -145,6 +159,8 @@ static void series_append(const struct plot *plot, size_t number, const struct s
             continue;
         buffer_appendf(out, "%c%.1f %.1f", begun ? 'L' : 'M', x_place(x, series->x[highest]),
                        y_place(y, series->y[highest]));
+        if (!begun)
+            buffer_append_text(out, "h0"); /* a point alone is a dot */
         begun = true;
     }
     buffer_append_text(out, "\"/>\n");
@@ -160,14 +176,15 @@ void plot_append(const struct plot *plot, struct buffer *out)
     for (size_t i = 0; plot->series_count > 1 && i < plot->series_count; i++) {
         buffer_appendf(
             out,
-            " <span class=\"key\"><svg width=\"18\" height=\"8\"><line class=\"line s%zu\" x1=\"0\" "
+            " <span class=\"key\"><svg width=\"18\" height=\"8\"><line class=\"line s%u\" x1=\"0\" "
             "y1=\"4\" x2=\"18\" y2=\"4\"/></svg> ",
-            i);
+            plot->series[i].style);
         plot_escape(out, plot->series[i].name);
         buffer_append_text(out, "</span>");
     }
     buffer_appendf(out, "</figcaption>\n<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n", WIDTH, HEIGHT);
     axes_append(plot, &x, &y, out);
+    end_append(plot, &x, out);
     for (size_t i = 0; i < plot->series_count; i++)
         series_append(plot, i, &x, &y, out);
     buffer_append_text(out, "</svg></figure>\n");

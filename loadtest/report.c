@@ -20,11 +20,6 @@ void duration_text(int64_t us, char text[32])
         snprintf(text, 32, us < 100000000 ? "%.2f s" : "%.0f s", (double)us / 1e6);
 }
 
-static bool is_empty(const struct measure_of_kind *of)
-{
-    return !of->durations.count && !measure_failures(of) && !of->failures[MEASURE_FAILURE_SKIPPED];
-}
-
 void report_table(const struct report *report, FILE *out)
 {
     static const char *const titles[] = {"work", ">done",  ">a second", ">p50",  ">p90",
@@ -36,7 +31,7 @@ void report_table(const struct report *report, FILE *out)
     text_table_init(&table, titles, sizeof titles / sizeof *titles);
     for (size_t i = 0; i < MEASURE_KIND_COUNT; i++) {
         const struct measure_of_kind *of = &measure->of[i];
-        if (is_empty(of))
+        if (measure_is_empty(of))
             continue;
         text_table_cell(&table, "%s", measure_kind_name((enum measure_kind)i));
         text_table_cell(&table, "%" PRIu64, of->durations.count);
@@ -115,7 +110,7 @@ void report_json(const struct report *report, FILE *out)
     json_key(writer, "work");
     json_object_begin(writer);
     for (size_t i = 0; i < MEASURE_KIND_COUNT; i++) {
-        if (is_empty(&measure->of[i]))
+        if (measure_is_empty(&measure->of[i]))
             continue;
         json_key(writer, measure_kind_name((enum measure_kind)i));
         kind_json(writer, &measure->of[i]);

@@ -14,10 +14,10 @@ static const char head[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Load "
     "test</title>\n<style>\n"
     ":root{color-scheme:light dark;--ink:#1d2530;--soft:#5d6b7c;--line:#dfe4ea;--back:#fff;"
-    "--s0:#1769aa;--s1:#c2410c;--s2:#15803d;--s3:#7e22ce;--s4:#be185d;--s5:#6b4f3a;--s6:#a16207;--s7:#475569}"
+    "--s0:#1769aa;--s1:#c2410c;--s2:#15803d;--s3:#7e22ce;--s4:#be185d;--s5:#475569;--s6:#a16207;--s7:#0e7490}"
     "\n"
     "@media(prefers-color-scheme:dark){:root{--ink:#e6ebf1;--soft:#9aa8b8;--line:#2c3642;--back:#12171d;"
-    "--s0:#60a5fa;--s1:#fb923c;--s2:#4ade80;--s3:#c084fc;--s4:#f472b6;--s5:#d6b08c;--s6:#facc15;--s7:#94a3b8}"
+    "--s0:#60a5fa;--s1:#fb923c;--s2:#4ade80;--s3:#c084fc;--s4:#f472b6;--s5:#94a3b8;--s6:#facc15;--s7:#22d3ee}"
     "}\n"
     "body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:940px;"
     "margin:2rem auto;padding:0 1rem}\n"
@@ -28,7 +28,9 @@ static const char head[] =
     "th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:500}\n"
     "figure{margin:1.2rem 0}figcaption{font-weight:600;margin-bottom:.2rem}\n"
     "svg{max-width:100%}.key{white-space:nowrap;font-weight:400;color:var(--soft);margin-left:.8rem}\n"
-    ".grid{stroke:var(--line)}.mark{fill:var(--soft);font-size:12px}.line{fill:none;stroke-width:1.8}\n"
+    ".grid{stroke:var(--line)}.end{stroke:var(--soft);stroke-dasharray:4 "
+    "3}.mark{fill:var(--soft);font-size:12px}.line{fill:none;stroke-width:1.8;stroke-linecap:round;"
+    "stroke-linejoin:round}\n"
     ".s0{stroke:var(--s0)}.s1{stroke:var(--s1)}.s2{stroke:var(--s2)}.s3{stroke:var(--s3)}"
     ".s4{stroke:var(--s4)}.s5{stroke:var(--s5)}.s6{stroke:var(--s6)}.s7{stroke:var(--s7)}\n"
     "</style></head><body>\n";
@@ -50,18 +52,13 @@ static void rate_text(double value, char text[32])
     snprintf(text, 32, "%.20s/s", bytes);
 }
 
-/* 0, 1, 2, 3 are half, nine in ten, 99 in a hundred, 999 in a thousand. */
+/* 0, 1, 2, 3 are none, nine in ten, 99 in a hundred, 999 in a thousand. */
 static void share_text(double value, char text[32])
 {
     if (value <= 0)
         snprintf(text, 32, "0 %%");
     else
         snprintf(text, 32, "%.7g %%", 100 - 100 / pow(10, value));
-}
-
-static bool has_work(const struct measure_of_kind *of)
-{
-    return of->durations.count || measure_failures(of) || of->failures[MEASURE_FAILURE_SKIPPED];
 }
 
 static void cell(struct buffer *out, const char *text)
@@ -81,7 +78,7 @@ static void table_append(const struct report *report, struct buffer *out)
                        "</th><th>p99.9</th><th>max</th><th>data</th><th>failed</th></tr>\n");
     for (size_t i = 0; i < MEASURE_KIND_COUNT; i++) {
         const struct measure_of_kind *of = &measure->of[i];
-        if (!has_work(of))
+        if (measure_is_empty(of))
             continue;
         buffer_append_text(out, "<tr>");
         cell(out, measure_kind_name((enum measure_kind)i));
@@ -99,6 +96,18 @@ static void table_append(const struct report *report, struct buffer *out)
                        measure_failures(of));
     }
     buffer_append_text(out, "</table>\n");
+}
+
+/* By kind, as the table of the terminal tells it. */
+static void failures_append(const struct measure *measure, struct buffer *out)
+{
+    for (size_t i = 0; i < MEASURE_KIND_COUNT; i++) {
+        for (size_t k = 0; k < MEASURE_FAILURE_COUNT; k++) {
+            if (measure->of[i].failures[k])
+                buffer_appendf(out, "<p>%s: %" PRIu64 " %s</p>\n", measure_kind_name((enum measure_kind)i),
+                               measure->of[i].failures[k], measure_failure_name((enum measure_failure)k));
+        }
+    }
 }
 
 /* The points of a plot of seconds. */
@@ -123,9 +132,12 @@ static void points_free(struct points *points)
         mem_free(points->y[i]);
 }
 
-/* How many seconds the run has anything of. */
-static size_t seconds_of(const struct measure *measure)
+/* How many seconds the run has anything of. One that was not over when all had ended would look as if the
+ * server had become slow: it is left out. */
+static size_t seconds_of(const struct report *report)
 {
+    const struct measure *measure = &report->run->measure;
+    size_t whole = report->seconds < 1 ? 1 : (size_t)report->seconds;
     size_t seconds = 0;
     for (size_t i = 0; i < MEASURE_KIND_COUNT; i++) {
         for (size_t k = 0; k < measure->of[i].second_count; k++) {
@@ -134,7 +146,7 @@ static size_t seconds_of(const struct measure *measure)
                 seconds = k + 1;
         }
     }
-    return seconds;
+    return seconds < whole ? seconds : whole;
 }
 
 enum second_value { SECOND_DONE, SECOND_P99, SECOND_BYTES };
@@ -152,13 +164,18 @@ static double value_of(const struct measure_second *second, enum second_value va
     return 0;
 }
 
-static void seconds_plot(const struct measure *measure, const char *title, enum second_value value,
+static void seconds_plot(const struct report *report, const char *title, enum second_value value,
                          void (*y_text)(double, char[32]), bool logarithmic, struct buffer *out)
 {
-    struct plot plot = {
-        .title = title, .x_label = "seconds", .y_text = y_text, .y_is_logarithmic = logarithmic};
+    const struct measure *measure = &report->run->measure;
+    struct plot plot = {.title = title,
+                        .x_label = "seconds",
+                        .y_text = y_text,
+                        .y_is_logarithmic = logarithmic,
+                        .x_end = report->run->options->seconds,
+                        .x_end_text = "nothing new begins"};
     struct points points;
-    points_make(&points, seconds_of(measure), PLOT_SERIES_MAX);
+    points_make(&points, seconds_of(report), PLOT_SERIES_MAX);
     for (size_t i = 0; i < MEASURE_KIND_COUNT; i++) {
         const struct measure_of_kind *of = &measure->of[i];
         if (!of->durations.count || (value == SECOND_BYTES && i != MEASURE_DOWNLOAD))
@@ -166,8 +183,8 @@ static void seconds_plot(const struct measure *measure, const char *title, enum 
         double *y = points.y[plot.series_count];
         for (size_t k = 0; k < points.count && k < of->second_count; k++)
             y[k] = value_of(&of->seconds[k], value);
-        plot.series[plot.series_count++] =
-            (struct plot_series){measure_kind_name((enum measure_kind)i), points.x, y, points.count};
+        plot.series[plot.series_count++] = (struct plot_series){measure_kind_name((enum measure_kind)i),
+                                                                (unsigned)i, points.x, y, points.count};
     }
     if (points.count)
         plot_append(&plot, out);
@@ -195,8 +212,9 @@ static void quantiles_plot(const struct measure *measure, struct buffer *out)
         for (; count <= STEPS && pow(10, points.x[count]) <= (double)of->durations.count; count++)
             points.y[plot.series_count][count] =
                 (double)histogram_quantile(&of->durations, 1 - 1 / pow(10, points.x[count]));
-        plot.series[plot.series_count] = (struct plot_series){measure_kind_name((enum measure_kind)i),
-                                                              points.x, points.y[plot.series_count], count};
+        plot.series[plot.series_count] =
+            (struct plot_series){measure_kind_name((enum measure_kind)i), (unsigned)i, points.x,
+                                 points.y[plot.series_count], count};
         plot.series_count++;
     }
     plot_append(&plot, out);
@@ -239,10 +257,11 @@ static void page_append(const struct report *report, struct buffer *out)
     }
     buffer_append_text(out, "<h2>Durations, from the time at which work was meant to begin</h2>\n");
     table_append(report, out);
+    failures_append(measure, out);
     buffer_append_text(out, "<h2>Second by second</h2>\n");
-    seconds_plot(measure, "Done in a second", SECOND_DONE, count_text, false, out);
-    seconds_plot(measure, "Duration, 99th percentile", SECOND_P99, us_text, true, out);
-    seconds_plot(measure, "Downloaded, as it came over the network", SECOND_BYTES, rate_text, false, out);
+    seconds_plot(report, "Done in a second", SECOND_DONE, count_text, false, out);
+    seconds_plot(report, "Duration, 99th percentile", SECOND_P99, us_text, true, out);
+    seconds_plot(report, "Downloaded, as it came over the network", SECOND_BYTES, rate_text, false, out);
     buffer_append_text(out, "<h2>Distribution</h2>\n");
     quantiles_plot(measure, out);
     buffer_append_text(out, "</body></html>\n");

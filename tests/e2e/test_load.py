@@ -114,6 +114,14 @@ class ScenariosTest(unittest.TestCase):
         for secret in self.site.credentials.values():
             self.assertNotIn(secret[1], page)
 
+    def test_the_report_tells_what_the_table_tells(self):
+        path = self.site.path("report.html")
+        done = load(self.site, self.server.base, "--seconds", "1", "export", "--rate", "300", "--report", path)
+        skipped = json.loads(done.stdout)["work"]["export"]["failures"]["not sent"]
+        with open(path, encoding="utf-8") as file:
+            page = file.read()
+        self.assertIn(f"<p>export: {skipped} not sent</p>", page)
+
     def test_two_exports_that_differ_are_a_failure_unless_the_store_may_change(self):
         stop = threading.Event()
 
