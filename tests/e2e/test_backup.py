@@ -143,7 +143,7 @@ class LiveTest(BackupCase):
         server, client = self.serve(self.site, "export.statvfs=sleep", export_workers=1)
         location = local(client.kick_off())
         job = location.rsplit("/", 1)[1]
-        sluice.wait_until(lambda: "done" in self.site.ctl("jobs", "show", job).stdout, "a file is done")
+        sluice.wait_until(lambda: "complete" in self.site.ctl("jobs", "show", job, "--json").stdout, "a file is done")
         load(self.site, range(BENEFICIARIES), "2022-01-01T00:00:00Z")
         self.site.ctl("backup", self.site.path("copy"))
         self.assertEqual(client.request(location)[0], 202, "it was still active")

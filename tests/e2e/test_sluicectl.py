@@ -172,6 +172,19 @@ class SluicectlTest(unittest.TestCase):
         self.assertRegex(self.ctl("jobs", "show", "1").stdout, r"(?m)^state +Cancelled$")
         self.assertIn("there is no job 7", self.ctl("jobs", "show", "7", status=1).stderr)
 
+    def test_the_files_of_a_job_fit_a_terminal(self):
+        claims = [{"resourceType": "ExplanationOfBenefit", "id": f"c{number}", "patient": {"reference": "Patient/p1"},
+                   "note": "x" * 100000} for number in range(11)]
+        text = "".join(json.dumps(claim) + "\n" for claim in claims)
+        self.ctl("import", self.site.write("a.ndjson", patient(1)), "--aco", "A9994")
+        with sluice.Server(self.site, plaintext=True) as server:
+            since = server.export()[0]["transactionTime"]
+            self.ctl("import", self.site.write("b.ndjson", text))
+            server.export("A9994", f"/api/v1/Group/all/$export?_since={since}")
+            lines = self.ctl("jobs", "show", "2").stdout.splitlines()
+        self.assertLessEqual(max(map(len, lines)), 100, lines)
+        self.assertTrue([line for line in lines if "ExplanationOfBenefit  existing" in line and "1.1 MB" in line], lines)
+
     def test_rosters_are_told_in_json_applied_skipped_or_refused(self):
         first = self.roster("P.BCD.A9994.ZC8Y26.D260101.T0000000", CCLF_A, CCLF_B)
         told = json.loads(self.ctl("attribution", "import", first, "--json").stdout)

@@ -145,7 +145,11 @@ class SuppressionTest(unittest.TestCase):
                                  (wire.mbi(7), "", "", None, False, iso(3), ""),
                                  (wire.mbi(8), "", "N", iso(-61), False, None, name)])  # over
         self.assertIsNotNone(listed["mbis"][0]["since"])
-        self.assertIn("60 days", self.site.ctl("suppression", "list").stdout)
+        text = self.site.ctl("suppression", "list").stdout
+        self.assertIn("60 days", text)
+        self.assertLessEqual(max(map(len, text.splitlines())), 100, text)
+        self.assertRegex(text, rf"(?m)^{wire.mbi(0)}.* N .*{iso(-3)}  [-0-9]{{10}} [:0-9]{{5}}Z  {iso(57)}  {name[-16:]}$")
+        self.assertRegex(text, rf"(?m)^{wire.mbi(1)}.* Y .*{iso(-4)}  - ")
         members = json.loads(self.site.ctl("attribution", "list", "A9994", "--json").stdout)
         self.assertEqual([row["suppressed"] for row in members], [True, False])
         stat = json.loads(self.site.ctl("stat", "--json").stdout)

@@ -164,6 +164,23 @@ static void show_job(struct listing *listing, const struct job *job, const char 
     show_instant(listing, "expires", job->expires_us ? job->expires_us : INT64_MIN);
 }
 
+/* A file that is not done has none yet. */
+static void list_file_size(struct listing *listing, const struct job_file *file)
+{
+    json_member_text(listing->json, "state", file->done ? "complete" : "waiting");
+    if (file->done) {
+        listing_number(listing, "resources", file->count);
+        listing_bytes(listing, "bytes", file->raw_bytes);
+        listing_bytes(listing, "stored", file->gzip_bytes);
+        return;
+    }
+    static const char *const keys[] = {"resources", "bytes", "stored"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        text_table_cell(&listing->table, "%s", i == 0 ? "waits" : "");
+        json_member_number(listing->json, keys[i], 0);
+    }
+}
+
 static enum status fill_job(struct listing *listing, struct error *error)
 {
     uint64_t id;
@@ -188,11 +205,7 @@ static enum status fill_job(struct listing *listing, struct error *error)
                      : file->set == JOB_SET_DELETED ? "Bundle"
                                                     : resource_type_name(file->type));
         listing_text(listing, "set", job_set_name(file->set));
-        text_table_cell(&listing->table, "%s", file->done ? "done" : "waits");
-        json_member_text(listing->json, "state", file->done ? "complete" : "waiting");
-        listing_number(listing, "resources", file->count);
-        listing_bytes(listing, "bytes", file->raw_bytes);
-        listing_bytes(listing, "stored", file->gzip_bytes);
+        list_file_size(listing, file);
         listing_row_end(listing);
     }
     listing_rows_end(listing);
@@ -203,8 +216,8 @@ done:
 
 int command_jobs_show(const struct invocation *invocation)
 {
-    static const char *const titles[] = {"file", "type", "set", "state", ">resources", ">bytes", ">stored"};
-    return listing_run_object(invocation, titles, 7, fill_job);
+    static const char *const titles[] = {"file", "type", "set", ">resources", ">bytes", ">stored"};
+    return listing_run_object(invocation, titles, 6, fill_job);
 }
 
 int command_jobs_cancel(const struct invocation *invocation)

@@ -144,6 +144,15 @@ static void list_date(struct listing *listing, const char *key, int64_t us)
         json_null(listing->json);
 }
 
+/* For a person without what all names begin with. */
+static void list_file(struct listing *listing, struct slice name)
+{
+    static const char begin[] = "P#EFT.ON.ACO.NGD1800.DPRF.";
+    size_t skipped = name.size > sizeof begin - 1 ? sizeof begin - 1 : 0;
+    text_table_cell(&listing->table, "%.*s", SLICE_PRINT(slice_skip(name, skipped)));
+    json_member_string(listing->json, "file", name);
+}
+
 static void list_mbi(struct listing *listing, const struct suppression_entry *entry)
 {
     const struct suppression_state *state = &entry->state;
@@ -152,10 +161,10 @@ static void list_mbi(struct listing *listing, const struct suppression_entry *en
     listing_string(listing, "beneficiary", mbi_row_beneficiary(&entry->row));
     listing_string(listing, "preference", slice_make(&state->preference, state->preference != ' '));
     list_date(listing, "effective", state->effective_us);
-    listing_switch(listing, "suppressed", state->suppressed);
-    listing_instant(listing, "since", entry->since_us);
+    json_member_bool(listing->json, "suppressed", state->suppressed);
+    listing_instant(listing, "since", entry->since_us); /* none unless it is suppressed */
     list_date(listing, "changes", state->due_us);
-    listing_string(listing, "file", state->file);
+    list_file(listing, state->file);
     listing_row_end(listing);
 }
 
@@ -184,7 +193,7 @@ static enum status fill_suppression(struct listing *listing, struct error *error
 
 int command_suppression_list(const struct invocation *invocation)
 {
-    static const char *const titles[] = {"MBI",        "beneficiary", "preference", "effective",
-                                         "suppressed", "since",       "changes",    "file"};
-    return listing_run_object(invocation, titles, 8, fill_suppression);
+    static const char *const titles[] = {"MBI",     "beneficiary", "shares", "effective", "suppressed since",
+                                         "changes", "file of"};
+    return listing_run_object(invocation, titles, 7, fill_suppression);
 }
