@@ -1,6 +1,7 @@
 #include "codec/base/buffer.h"
 #include "storage/accounts.h"
 #include "storage/attribution.h"
+#include "storage/job_record.h"
 #include "storage/jobs.h"
 #include "storage/verify_check.h"
 
@@ -84,30 +85,32 @@ enum status verify_credential_by_aco(struct verify *verify, struct slice key, st
     return status;
 }
 
-/* A row of a job that is over would pin history, and keep its endpoint closed, for ever. */
+/* A row of a job that is over would pin history, and keep its endpoint closed, for ever; one with another
+ * view would let go of what the job reads. */
 enum status verify_job_active(struct verify *verify, struct slice key, struct slice value,
                               struct error *error)
 {
-    (void)value;
     struct slice rest = key, endpoint;
+    struct job_active active;
     struct job job;
     uint32_t aco;
-    uint64_t id;
-    char text[JOB_ENDPOINT_MAX + 1];
-    if (!key_take_u32(&rest, &aco) || !key_take_id(&rest, &endpoint) || rest.size ||
-        endpoint.size >= sizeof text) {
+    if (!key_take_u32(&rest, &aco) || !key_take_id(&rest, &endpoint) || rest.size) {
         verify_fault(verify, TABLE_JOB_ACTIVE, key, "the key is malformed");
         return STATUS_OK;
     }
-    memcpy(text, endpoint.data, endpoint.size);
-    text[endpoint.size] = '\0';
     arena_reset(&verify->arena);
-    enum status status = job_find_active(verify->txn, aco, text, &id, error);
+    enum status status = job_active_decode(value, &active, error);
     if (status == STATUS_OK)
-        status = job_get(verify->txn, id, &verify->arena, &job, error);
-    if (status == STATUS_OK && !job_state_is_active(job.state))
+        status = job_get(verify->txn, active.id, &verify->arena, &job, error);
+    if (status != STATUS_OK)
+        return status;
+    if (!job_state_is_active(job.state))
         verify_fault(verify, TABLE_JOB_ACTIVE, key, "names a job that is not active");
-    return status;
+    if (job.aco != aco || !slice_equal_text(endpoint, job.endpoint))
+        verify_fault(verify, TABLE_JOB_ACTIVE, key, "names a job of another ACO or endpoint");
+    if (job.sequence != active.sequence)
+        verify_fault(verify, TABLE_JOB_ACTIVE, key, "keeps another view than the job reads");
+    return STATUS_OK;
 }
 
 static enum status pass_roster(void *context, const struct roster *roster, struct error *error)

@@ -206,8 +206,8 @@ static void every_lost_row_is_noticed(void **state)
 static void an_index_row_of_another_aco_is_noticed(void **state)
 {
     struct fixture *f = *state;
-    static const unsigned tables[] = {TABLE_JOB_BY_ACO, TABLE_CREDENTIAL_BY_ACO, TABLE_EXPORTABLE,
-                                      TABLE_ATTRIBUTION};
+    static const unsigned tables[] = {TABLE_JOB_BY_ACO, TABLE_CREDENTIAL_BY_ACO, TABLE_JOB_ACTIVE,
+                                      TABLE_EXPORTABLE, TABLE_ATTRIBUTION};
     struct rows rows;
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
         size_t noticed = 0;
@@ -222,11 +222,33 @@ static void an_index_row_of_another_aco_is_noticed(void **state)
             buffer_release(&key);
         }
         /* In force: exportable b1 and b1; attribution 1A, 3A and 1A of the other ACO. */
-        assert_int_equal(noticed, t < 2 ? rows.count : t == 2 ? 2 : 3);
+        assert_int_equal(noticed, t < 3 ? rows.count : t == 3 ? 2 : 3);
         assert_true(noticed > 0);
         arena_release(&rows.arena);
     }
     assert_string_equal(verify(f), "");
+}
+
+/* What an active job reads is kept by what this row says. */
+static void an_active_job_that_is_listed_with_another_view_or_endpoint_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    struct rows rows;
+    rows_read(f, TABLE_JOB_ACTIVE, &rows);
+    assert_int_equal(rows.count, 1);
+    struct buffer bytes = BUFFER_INIT;
+    buffer_append_slice(&bytes, rows.values[0]);
+    bytes.data[bytes.size - 8] ^= 1; /* the sequence */
+    change(f, TABLE_JOB_ACTIVE, rows.keys[0], buffer_slice(&bytes));
+    assert_non_null(strstr(verify(f), "job_active "));
+    change(f, TABLE_JOB_ACTIVE, rows.keys[0], rows.values[0]);
+    buffer_reset(&bytes);
+    buffer_append_slice(&bytes, rows.keys[0]);
+    bytes.data[bytes.size - 2] ^= 1; /* the endpoint's last byte */
+    change(f, TABLE_JOB_ACTIVE, buffer_slice(&bytes), rows.values[0]);
+    assert_non_null(strstr(verify(f), "job_active "));
+    buffer_release(&bytes);
+    arena_release(&rows.arena);
 }
 
 /* Of these only rows that are in force. */
@@ -566,6 +588,7 @@ int main(void)
         TEST(what_changes_between_two_steps_is_no_fault),
         TEST(every_lost_row_is_noticed),
         TEST(an_index_row_of_another_aco_is_noticed),
+        TEST(an_active_job_that_is_listed_with_another_view_or_endpoint_is_noticed),
         TEST(a_lost_row_of_attribution_is_noticed),
         TEST(every_row_with_a_byte_less_or_more_is_named),
         TEST(every_row_of_another_version_is_named),
