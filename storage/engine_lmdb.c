@@ -50,7 +50,7 @@ struct lmdb_engine {
     MDB_env *env;
     MDB_dbi tables[ENGINE_TABLES_MAX];
     char *path;
-    size_t page_bytes, page_count; /* the most that there may be */
+    size_t page_bytes;
     /* In the list of open files. A forked child inherits the list, but none of the locks. */
     struct lmdb_engine *next_open;
     dev_t device;
@@ -67,6 +67,7 @@ struct lmdb_place {
 struct lmdb_txn {
     struct engine_txn txn;
     MDB_txn *lmdb;
+    uint64_t page_count; /* of a read: what the file has, at least as many as the snapshot names */
     struct lmdb_place gets[ENGINE_TABLES_MAX]; /* of a read: where it looked last; opened when it is used */
 };
 
@@ -290,7 +291,7 @@ static enum status names_check(const struct lmdb_engine *engine, const char *pat
     if (code == 0) {
         while (status == STATUS_OK && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
             const char *name = key.mv_data, *leaf = name - (uintptr_t)name % engine->page_bytes;
-            if (!lmdb_leaf_is_sound(LMDB_TABLE_NAMES, leaf, engine->page_bytes, engine->page_count))
+            if (!lmdb_leaf_is_sound(LMDB_TABLE_NAMES, leaf, engine->page_bytes, 0))
                 status = error_set(error, STATUS_CORRUPT, "%s: the table of its tables is damaged", path);
         }
         mdb_cursor_close(cursor);
@@ -334,15 +335,11 @@ static enum status open_environment(struct lmdb_engine *engine, const struct eng
         return error_set(error, STATUS_UNSUPPORTED,
                          "%s: has no table %s: another version made it, or it is damaged", options->path,
                          missing);
-    MDB_envinfo info;
     MDB_stat stat;
-    code = mdb_env_info(engine->env, &info);
-    if (code == 0)
-        code = mdb_env_stat(engine->env, &stat);
+    code = mdb_env_stat(engine->env, &stat);
     if (code != 0)
         return lmdb_fail(options->path, code, error, "cannot open");
     engine->page_bytes = stat.ms_psize;
-    engine->page_count = info.me_mapsize / stat.ms_psize;
     return names_check(engine, options->path, error);
 }
 
@@ -457,7 +454,7 @@ static void lmdb_close(struct engine *engine)
  * of two places. T+2 writes its root into the same place before its sync, and is announced after it. A thread
  * that stood still in between would read what is not durable yet, as the next reader would not. So the copy
  * counts only if T+2 has not been written when it is there. */
-static int begin_snapshot(MDB_env *env, MDB_txn **ret_txn)
+static int begin_snapshot(MDB_env *env, MDB_txn **ret_txn, uint64_t *ret_page_count)
 {
     MDB_txn *txn;
     MDB_envinfo info;
@@ -468,6 +465,7 @@ static int begin_snapshot(MDB_env *env, MDB_txn **ret_txn)
         code = mdb_env_info(env, &info);
         if (code == 0 && info.me_last_txnid <= mdb_txn_id(txn) + 1) {
             *ret_txn = txn;
+            *ret_page_count = info.me_last_pgno + 1;
             return 0;
         }
         if (code == 0 && tries == SNAPSHOT_TRIES_MAX)
@@ -485,14 +483,16 @@ static enum status lmdb_begin(struct engine *engine, bool is_write, struct engin
 {
     MDB_env *env = lmdb_engine_of(engine)->env;
     MDB_txn *lmdb;
-    int code = is_write ? mdb_txn_begin(env, NULL, 0, &lmdb) : begin_snapshot(env, &lmdb);
+    uint64_t page_count = 0;
+    int code = is_write ? mdb_txn_begin(env, NULL, 0, &lmdb) : begin_snapshot(env, &lmdb, &page_count);
     int cleared = 0;
     if (code == MDB_READERS_FULL && mdb_reader_check(env, &cleared) == 0 && cleared > 0)
-        code = begin_snapshot(env, &lmdb);
+        code = begin_snapshot(env, &lmdb, &page_count);
     if (code != 0)
         return engine_fail(engine, code, error, "cannot begin a transaction");
     struct lmdb_txn *txn = mem_new(struct lmdb_txn);
     txn->lmdb = lmdb;
+    txn->page_count = page_count;
     *ret_txn = &txn->txn;
     return STATUS_OK;
 }
@@ -527,7 +527,8 @@ static enum status leaf_check(struct engine_txn *txn, unsigned table, struct lmd
     const char *leaf = key - (uintptr_t)key % engine->page_bytes;
     if (txn->is_write || leaf == place->leaf)
         return STATUS_OK;
-    if (!lmdb_leaf_is_sound(LMDB_TABLE_PAIRS, leaf, engine->page_bytes, engine->page_count))
+    uint64_t page_count = ((struct lmdb_txn *)txn)->page_count;
+    if (!lmdb_leaf_is_sound(LMDB_TABLE_PAIRS, leaf, engine->page_bytes, page_count))
         return error_set(error, STATUS_CORRUPT, "%s: table %s: a page is damaged", engine->path,
                          txn->engine->table_names[table]);
     place->leaf = leaf;

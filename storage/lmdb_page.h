@@ -21,9 +21,8 @@ enum lmdb_table_kind {
     LMDB_TABLE_NAMES, /* the table of tables: each value is the root of one */
 };
 
-/* `page` has `page_size` bytes and is the file's page of that number; of a table whose keys are unique. Its
- * keys ascend. What it names beside its own bytes (overflow pages) lies within the file's `page_count` pages.
- */
+/* `page` has `page_size` bytes, and is a leaf of a table whose keys are unique. Its keys ascend. What it
+ * names beside its own bytes (overflow pages) lies within the file's `page_count` pages; names have none. */
 bool lmdb_leaf_is_sound(enum lmdb_table_kind kind, const char *page, size_t page_size, uint64_t page_count);
 
 #endif

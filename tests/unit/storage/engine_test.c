@@ -1067,6 +1067,34 @@ static void a_flipped_bit_in_a_large_value_or_in_a_key_is_reported(void **state)
     buffer_release(&file);
 }
 
+/* It would lead behind the end of the file, where touching the map ends the process. */
+static void a_large_value_whose_size_is_damaged_is_reported(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer value = BUFFER_INIT, file = BUFFER_INIT;
+    buffer_extend(&value, 100000);
+    memset(value.data, 'v', value.size);
+    struct engine_txn *txn = begin_write(f);
+    put(txn, APPLES, SLICE_LITERAL("a large value"), buffer_slice(&value));
+    commit(txn);
+    for (unsigned bit = 18; bit < 32; bit++) {
+        struct error error = {0};
+        struct slice found;
+        fixture_close(f);
+        size_t size_at = find_in_file(f->path, SLICE_LITERAL("a large value"), &file) - 8;
+        flip_bit(f->path, size_at + bit / 8, bit % 8);
+        fixture_open(f);
+        txn = begin_read(f);
+        expect_status(engine_get(txn, APPLES, SLICE_LITERAL("a large value"), &found, &error), STATUS_CORRUPT,
+                      &error);
+        assert_non_null(strstr(error.text, "table apples"));
+        engine_end(txn);
+        flip_bit(f->path, size_at + bit / 8, bit % 8);
+    }
+    buffer_release(&value);
+    buffer_release(&file);
+}
+
 /* Runs `work` in a child of this process and gives its wait status. */
 static int run_child(int (*work)(struct fixture *f), struct fixture *f)
 {
@@ -1420,6 +1448,7 @@ int main(void)
         TEST(random_work_agrees_with_a_sorted_model),
         TEST(a_flipped_bit_in_a_value_is_reported_and_costs_only_itself),
         TEST(a_flipped_bit_in_a_large_value_or_in_a_key_is_reported),
+        TEST(a_large_value_whose_size_is_damaged_is_reported),
         TEST(a_flipped_bit_anywhere_never_gives_a_wrong_pair_nor_hides_one),
         TEST(a_full_map_is_no_space_and_the_store_goes_on),
         TEST(a_full_disk_is_no_space_and_the_store_goes_on),
