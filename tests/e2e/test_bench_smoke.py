@@ -110,6 +110,62 @@ class WeeklyLoadTest(unittest.TestCase):
             self.assertIn(title, text)
 
 
+class ColdLoadTest(unittest.TestCase):
+    def test_reads_are_counted_for_each_read_ahead(self):
+        script = os.path.join(sluice.ROOT, "tests", "bench", "cold_load.py")
+        report = json.loads(sluice.run(sys.executable, script, "--smoke", "--json").stdout)
+        self.assertEqual(list(report["cold"]), ["0", "128", "4096"])
+        for read_ahead, found in report["cold"].items():
+            self.assertGreater(found["load"]["bytes"], 4096, read_ahead)
+            self.assertGreater(found["export"]["bytes"], found["stored"][0], f"{read_ahead}: the store was in memory")
+        self.assertLess(report["cold"]["0"]["load"]["bytes"], report["cold"]["4096"]["load"]["bytes"])
+        sys.path.insert(0, os.path.dirname(script))
+        import cold_load
+        text = cold_load.markdown(report)
+        for title in ("mean nothing", "read ahead", "bytes read / stored", "Machine", "Commit"):
+            self.assertIn(title, text)
+
+
+class LimitsTest(unittest.TestCase):
+    SCRIPT = os.path.join(sluice.ROOT, "tests", "bench", "limits.py")
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp()
+        compared = {"facts": {"stored_bytes": 10_000_000, "cipher": "TLS_AES_256_GCM_SHA384"},
+                    "values": {"export": [0.02, 0.01, 0.03], "download.tls.gzip.sluiced.cpu": [1.0], "status.plain.sluiced.cpu": [2e-5]}}
+        path = os.path.join(folder, "compare.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(compared, file)
+        cls.report = json.loads(sluice.run(sys.executable, cls.SCRIPT, "--smoke", "--json", "--compare", path).stdout)
+        sys.path.insert(0, os.path.dirname(cls.SCRIPT))
+
+    def test_every_limit_is_measured(self):
+        import limits
+        wanted = {name for name, _, _, _ in limits.LIMITS} - {"cipher.aes-128-gcm", "cipher.chacha20-poly1305"}
+        self.assertEqual(set(self.report["values"]), wanted)
+        for name, values in self.report["values"].items():
+            self.assertEqual(len(values), 1, name)
+            self.assertGreater(values[0], 0, name)
+
+    def test_what_is_done_one_after_another_with_a_byte_takes_the_sum_of_the_times(self):
+        import limits
+        self.assertAlmostEqual(limits.chain(2.0, 2.0), 1)
+        machine = {name: 4e9 for name in self.report["values"]}
+        rows = {what.rsplit("`", 2)[1]: (ours, limit) for what, ours, limit, _ in
+                limits.ours(machine, self.report["micro"], self.report["compared"])}
+        self.assertEqual([round(value) for value in rows["export"]], [500_000_000, 4_000_000_000])
+        self.assertEqual([round(value) for value in rows["download.tls.gzip.sluiced.cpu"]], [10**9, 2 * 10**9])
+        self.assertEqual(round(rows["status.plain.sluiced.cpu"][0]), 50_000)
+        self.assertIn("codec/encode_verbatim", rows)
+
+    def test_it_prints_a_section_of_markdown(self):
+        import limits
+        text = limits.markdown(self.report)
+        for title in ("mean nothing", "memory, copied", "AES-256-GCM", "loopback", "ours / limit", "Machine", "Commit", "--smoke"):
+            self.assertIn(title, text)
+
+
 class CompareTest(unittest.TestCase):
     timeout_seconds = 300
 
