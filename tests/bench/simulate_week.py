@@ -135,7 +135,7 @@ class Export:
         costs = self.run.costs
         self.files = 2 + math.ceil(self.raw / FILE_BYTES)
         cpu = costs.splice_cpu + self.segments * costs.seek_cpu / self.stored
-        self.run.flow(self.aco.node, self.stored, (cpu, 2, 0), self.commit, "write", cores=min(self.files, costs.cores),
+        self.run.flow(self.aco.node, self.stored, (cpu, 1 + costs.export_read, 0), self.commit, "write", cores=min(self.files, costs.cores),
                       step=min(self.files, costs.cores) * self.stored / self.files)
 
     def commit(self):

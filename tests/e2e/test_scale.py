@@ -160,7 +160,7 @@ class WeekTest(unittest.TestCase):
         run.go()
         for export in run.exports:
             people, stored = export.aco.people, export.stored
-            write = max(stored * 2 / costs.disk,
+            write = max(stored * (1 + costs.export_read) / costs.disk,
                         (stored * costs.splice_cpu + export.segments * costs.seek_cpu) / min(export.files, costs.cores))
             expected = costs.kickoff_wait + people * costs.walk_cpu + write + costs.commit_wait
             self.assertAlmostEqual((export.completed - export.began) / expected, 1, 5)
