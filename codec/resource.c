@@ -79,6 +79,11 @@ static bool id_is_valid(struct slice id)
     return true;
 }
 
+/*
+ * Messages say which member is wrong and how, and not what stands in it: what is no id may be a name, and a
+ * reference or a URL that searches ("Patient?identifier=...") has an MBI. They end in logs.
+ */
+
 /* The string at `place`, which must be there. */
 static enum status require_string(const struct resource_scan *scan, enum scan_place place, const char *path,
                                   struct slice *ret_text, struct error *error)
@@ -112,10 +117,8 @@ static enum status resource_set_id(struct resource *resource, const struct resou
     enum status status = require_string(scan, SCAN_ID, "id", &resource->id, error);
     if (status != STATUS_OK)
         return status;
-    char excerpt[UTF8_EXCERPT_SIZE];
     if (!id_is_valid(resource->id))
-        return error_set(error, STATUS_INVALID, "id: \"%s\" is not 1 to 64 letters, digits, '-' and '.'",
-                         utf8_excerpt(resource->id, excerpt));
+        return error_set(error, STATUS_INVALID, "id: is not 1 to 64 letters, digits, '-' and '.'");
     return STATUS_OK;
 }
 
@@ -127,16 +130,14 @@ static enum status resource_set_beneficiary(struct resource *resource, const str
         resource->beneficiary = resource->id;
         return STATUS_OK;
     }
-    struct slice reference;
+    struct slice reference = {NULL, 0};
     enum status status = require_string(scan, rule->reference, rule->reference_path, &reference, error);
     if (status != STATUS_OK)
         return status;
     const struct slice prefix = SLICE_LITERAL("Patient/");
     resource->beneficiary = slice_skip(reference, prefix.size);
-    char excerpt[UTF8_EXCERPT_SIZE];
     if (!slice_starts_with(reference, prefix) || !id_is_valid(resource->beneficiary))
-        return error_set(error, STATUS_INVALID, "%s: \"%s\" is not \"Patient/\" and an id",
-                         rule->reference_path, utf8_excerpt(reference, excerpt));
+        return error_set(error, STATUS_INVALID, "%s: is not \"Patient/\" and an id", rule->reference_path);
     return STATUS_OK;
 }
 
@@ -278,8 +279,7 @@ enum status resource_url_parse(struct slice url, enum resource_type *ret_type, s
     struct slice id = slice_skip(url, name.size + 1);
     char excerpt[UTF8_EXCERPT_SIZE];
     if (name.size == 0 || !id_is_valid(name) || !id_is_valid(id))
-        return error_set(error, STATUS_INVALID, "request.url: \"%s\" is not a type, \"/\" and an id",
-                         utf8_excerpt(url, excerpt));
+        return error_set(error, STATUS_INVALID, "request.url: is not a type, \"/\" and an id");
     if (!resource_type_find(name, ret_type))
         return error_set(error, STATUS_UNSUPPORTED, "request.url: \"%s\" is not served here",
                          utf8_excerpt(name, excerpt));

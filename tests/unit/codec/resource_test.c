@@ -406,20 +406,15 @@ static void each_refusal_names_the_element(void **state)
         {"{\"resourceType\":\"Patient\"}", STATUS_INVALID, "id: missing"},
         {"{\"resourceType\":\"Patient\",\"id\":1}", STATUS_INVALID, "id: must be a string"},
         {"{\"resourceType\":\"Patient\",\"id\":null}", STATUS_INVALID, "id: must be a string"},
-        {"{\"resourceType\":\"Patient\",\"id\":\"\"}", STATUS_INVALID, "id: \"\" is not 1 to 64 letters"},
-        {"{\"resourceType\":\"Patient\",\"id\":\"a_b\"}", STATUS_INVALID,
-         "id: \"a_b\" is not 1 to 64 letters"},
-        {"{\"resourceType\":\"Patient\",\"id\":\"a/b\"}", STATUS_INVALID,
-         "id: \"a/b\" is not 1 to 64 letters"},
-        {"{\"resourceType\":\"Patient\",\"id\":\"a b\"}", STATUS_INVALID,
-         "id: \"a b\" is not 1 to 64 letters"},
-        {"{\"resourceType\":\"Patient\",\"id\":\"\xC3\xA9\"}", STATUS_INVALID,
-         "id: \"\xC3\xA9\" is not 1 to 64"},
-        {"{\"resourceType\":\"Patient\",\"id\":\"a\\u0000\"}", STATUS_INVALID,
-         "id: \"a?\" is not 1 to 64 letters"},
+        {"{\"resourceType\":\"Patient\",\"id\":\"\"}", STATUS_INVALID, "id: is not 1 to 64 letters"},
+        {"{\"resourceType\":\"Patient\",\"id\":\"a_b\"}", STATUS_INVALID, "id: is not 1 to 64 letters"},
+        {"{\"resourceType\":\"Patient\",\"id\":\"a/b\"}", STATUS_INVALID, "id: is not 1 to 64 letters"},
+        {"{\"resourceType\":\"Patient\",\"id\":\"a b\"}", STATUS_INVALID, "id: is not 1 to 64 letters"},
+        {"{\"resourceType\":\"Patient\",\"id\":\"\xC3\xA9\"}", STATUS_INVALID, "id: is not 1 to 64 letters"},
+        {"{\"resourceType\":\"Patient\",\"id\":\"a\\u0000\"}", STATUS_INVALID, "id: is not 1 to 64 letters"},
         {"{\"resourceType\":\"Patient\",\"id\":"
          "\"12345678901234567890123456789012345678901234567890123456789012345\"}",
-         STATUS_INVALID, "id: \"1234567890123456789012345678901234567890...\" is not 1 to 64 letters"},
+         STATUS_INVALID, "id: is not 1 to 64 letters"},
 
         {"{\"resourceType\":\"Patient\",\"id\":\"1\",\"meta\":null}", STATUS_INVALID,
          "meta: must be an object"},
@@ -516,9 +511,9 @@ static void a_reference_is_exactly_patient_and_an_id(void **state)
     };
     static const char *const forms[][2] = {
         {"{\"resourceType\":\"Coverage\",\"id\":\"1\",\"beneficiary\":{\"reference\":\"%s\"}}",
-         "beneficiary.reference: \""},
+         "beneficiary.reference: is not"},
         {"{\"resourceType\":\"ExplanationOfBenefit\",\"id\":\"1\",\"patient\":{\"reference\":\"%s\"}}",
-         "patient.reference: \""},
+         "patient.reference: is not"},
     };
     for (size_t form = 0; form < COUNT_OF(forms); form++) {
         const char *split = strstr(forms[form][0], "%s");

@@ -433,8 +433,8 @@ static void bundles_in_ndjson_give_resources_and_deletions_and_name_bad_entries(
     assert_int_equal(counts.lines, 1);
     static const char *const reasons[] = {
         "2 entry 3: request.url: missing\n",
-        "2 entry 4: request.url: \"Patient?identifier=1\" is not a type, \"/\" and an id\n",
-        "2 entry 7: request.url: \"Patient/b/_history/1\" is not",
+        "2 entry 4: request.url: is not a type, \"/\" and an id\n",
+        "2 entry 7: request.url: is not",
         "2 entry 8: the deletion's time: ",
         "2 entry 11: ",
     };
@@ -466,7 +466,7 @@ static void a_bundle_in_a_json_file_deletes_too(void **state)
     assert_int_equal(counts.deleted, 1);
     assert_int_equal(counts.lines, 2);
     assert_int_equal(counts.refused, 1);
-    assert_non_null(strstr(buffer_text(&f->load.refusals), "2 request.url: \"x\""));
+    assert_non_null(strstr(buffer_text(&f->load.refusals), "2 request.url: is not"));
     expect_exported(f, "");
 }
 
