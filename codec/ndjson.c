@@ -4,6 +4,12 @@
 
 #define BYTE_ORDER_MARK "\xEF\xBB\xBF"
 
+struct slice ndjson_skip_mark(struct slice text)
+{
+    bool has_mark = slice_starts_with(text, SLICE_LITERAL(BYTE_ORDER_MARK));
+    return has_mark ? slice_skip(text, sizeof BYTE_ORDER_MARK - 1) : text;
+}
+
 void ndjson_splitter_init(struct ndjson_splitter *splitter, size_t line_bytes_max)
 {
     CHECK(line_bytes_max <= SIZE_MAX / 2);
@@ -33,8 +39,8 @@ static size_t ndjson_held_max(const struct ndjson_splitter *splitter)
 static enum status ndjson_hand_out(struct ndjson_splitter *splitter, struct slice line,
                                    ndjson_handler *handler, void *context, struct error *error)
 {
-    if (splitter->at_begin && slice_starts_with(line, SLICE_LITERAL(BYTE_ORDER_MARK)))
-        line = slice_skip(line, sizeof BYTE_ORDER_MARK - 1);
+    if (splitter->at_begin)
+        line = ndjson_skip_mark(line);
     splitter->at_begin = false;
     splitter->line_number++;
     if (line.size && line.data[line.size - 1] == '\r')

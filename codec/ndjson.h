@@ -35,4 +35,7 @@ NODISCARD enum status ndjson_splitter_feed(struct ndjson_splitter *splitter, str
 NODISCARD enum status ndjson_splitter_end(struct ndjson_splitter *splitter, ndjson_handler *handler,
                                           void *context, struct error *error);
 
+/* The text without the byte order mark that a file may begin with. */
+struct slice ndjson_skip_mark(struct slice text);
+
 #endif

@@ -262,6 +262,14 @@ static enum status input_fill(struct import_source *source, size_t wanted, struc
     return STATUS_OK;
 }
 
+#define ZIP_MARK "PK\3\4"
+
+static bool input_is_zip(const struct import_source *source)
+{
+    const z_stream *in = &source->inflater;
+    return in->avail_in >= sizeof ZIP_MARK - 1 && memcmp(in->next_in, ZIP_MARK, sizeof ZIP_MARK - 1) == 0;
+}
+
 static bool input_is_gzip(const struct import_source *source)
 {
     const z_stream *in = &source->inflater;
@@ -271,9 +279,12 @@ static bool input_is_gzip(const struct import_source *source)
 /* By what stands in the file, whatever its name. */
 static enum status source_find_format(struct import_source *source, struct error *error)
 {
-    enum status status = input_fill(source, 2, error);
+    enum status status = input_fill(source, sizeof ZIP_MARK - 1, error);
     if (status != STATUS_OK)
         return status;
+    if (input_is_zip(source))
+        return error_set(error, STATUS_INVALID, "%s: is a zip archive: unpack it, and import what is in it",
+                         source->path);
     source->format = input_is_gzip(source) ? SOURCE_FORMAT_GZIP : SOURCE_FORMAT_PLAIN;
     /* Of an upload that failed at its begin. */
     if (source->inflater.avail_in == 0 && ends_with(source->path, ".gz"))
@@ -379,13 +390,14 @@ static enum status source_document(struct import_source *source, struct import_b
     }
     if (status != STATUS_OK)
         return status;
+    struct slice document = ndjson_skip_mark(buffer_slice(&block->text));
     struct bundle bundle;
     bundle_init(&bundle);
-    status = bundle_read(&bundle, buffer_slice(&block->text), error);
+    status = bundle_read(&bundle, document, error);
     if (status != STATUS_OK)
         error_prefix(error, "%s", source->path);
     else if (!bundle.is_bundle)
-        block_add(block, 1, buffer_slice(&block->text), block->text.size > RESOURCE_BYTES_MAX);
+        block_add(block, 1, document, document.size > RESOURCE_BYTES_MAX);
     for (size_t i = 0; i < bundle_count(&bundle); i++)
         block_add_entry(block, bundle_entry_at(&bundle, i));
     bundle_release(&bundle);

@@ -278,6 +278,32 @@ static void a_bundle_gives_its_resources_by_entry(void **state)
         "1 {\"contained\":[{\"resourceType\":\"Bundle\"}]}|");
 }
 
+static void a_document_may_begin_with_a_byte_order_mark(void **state)
+{
+    (void)state;
+    expect_lines(write_file("one.json", SLICE_LITERAL("\xef\xbb\xbf{\"a\":1}"), false), "1 {\"a\":1}|");
+    expect_lines(write_file("bundle.json",
+                            SLICE_LITERAL("\xef\xbb\xbf{\"resourceType\":\"Bundle\",\"entry\":[{\"resource\":"
+                                          "{\"a\":1}}]}"),
+                            false),
+                 "1 {\"a\":1}|");
+}
+
+static void a_zip_archive_is_told_as_one(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a.zip", "a.ndjson", "a.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct buffer got = BUFFER_INIT;
+        struct error error = {0};
+        const char *path = write_file(names[i], SLICE_LITERAL("PK\3\4\n\n{}\n"), false);
+        assert_int_equal(read_all(path, &got, &error), STATUS_INVALID);
+        assert_non_null(strstr(error.text, "is a zip archive: unpack it"));
+        assert_int_equal(got.size, 0);
+        buffer_release(&got);
+    }
+}
+
 static void a_document_that_is_malformed_gives_nothing(void **state)
 {
     (void)state;
@@ -342,6 +368,8 @@ int main(void)
         TEST(an_empty_file_is_no_gzip_file),
         TEST(the_name_does_not_decide_whether_a_file_is_gzip),
         TEST(a_bundle_gives_its_resources_by_entry),
+        TEST(a_document_may_begin_with_a_byte_order_mark),
+        TEST(a_zip_archive_is_told_as_one),
         TEST(a_document_that_is_malformed_gives_nothing),
         TEST(directories_are_walked_in_order_of_name),
     };
