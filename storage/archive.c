@@ -67,15 +67,27 @@ const char *archive_name(const struct archive *archive, size_t index)
     return name ? name : "";
 }
 
-enum status archive_read(struct archive *archive, size_t index, struct buffer *target, struct error *error)
+static enum status too_large(const struct archive *archive, const char *name, size_t bytes_max,
+                             struct error *error)
+{
+    return error_set(error, STATUS_TOO_LARGE, "%s: entry %s, with the parts before it, is over %zu bytes",
+                     archive->path, name, bytes_max);
+}
+
+enum status archive_read(struct archive *archive, size_t index, size_t bytes_max, struct buffer *target,
+                         struct error *error)
 {
     const char *name = archive_name(archive, index);
+    zip_stat_t info;
+    /* What an archive says of itself is a hint: it saves inflating what would be refused. */
+    if (zip_stat_index(archive->zip, index, 0, &info) == 0 && (info.valid & ZIP_STAT_SIZE) &&
+        (target->size > bytes_max || info.size > bytes_max - target->size))
+        return too_large(archive, name, bytes_max, error);
     zip_file_t *file = zip_fopen_index(archive->zip, index, 0);
     if (!file)
         return error_set(error, STATUS_INVALID, "%s: entry %s cannot be opened: %s", archive->path, name,
                          zip_strerror(archive->zip));
     enum status status = STATUS_OK;
-    uint64_t total = 0;
     while (status == STATUS_OK) {
         zip_int64_t got = zip_fread(file, buffer_reserve(target, READ_BYTES), READ_BYTES);
         if (got == 0)
@@ -85,10 +97,8 @@ enum status archive_read(struct archive *archive, size_t index, struct buffer *t
                                zip_file_strerror(file));
         } else {
             target->size += (size_t)got;
-            total += (uint64_t)got;
-            if (total > ARCHIVE_ENTRY_BYTES_MAX)
-                status = error_set(error, STATUS_TOO_LARGE, "%s: entry %s is over %llu bytes", archive->path,
-                                   name, (unsigned long long)ARCHIVE_ENTRY_BYTES_MAX);
+            if (target->size > bytes_max)
+                status = too_large(archive, name, bytes_max, error);
         }
     }
     /* zip_fread checks the CRC only when the end was read; zip_fclose tells. */

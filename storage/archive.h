@@ -10,8 +10,7 @@
 
 #include <stdint.h>
 
-#define ARCHIVE_ENTRIES_MAX     10000
-#define ARCHIVE_ENTRY_BYTES_MAX ((uint64_t)2 * 1024 * 1024 * 1024)
+#define ARCHIVE_ENTRIES_MAX 10000
 
 struct archive;
 
@@ -22,8 +21,9 @@ void archive_close(struct archive *archive); /* NULL is allowed */
 size_t archive_count(const struct archive *archive);
 /* Borrowed until archive_close. */
 const char *archive_name(const struct archive *archive, size_t index);
-/* Appends the entry's bytes; its CRC is checked. */
-NODISCARD enum status archive_read(struct archive *archive, size_t index, struct buffer *target,
-                                   struct error *error);
+/* Appends the entry's bytes; its CRC is checked. STATUS_TOO_LARGE if the target would then hold more than
+ * bytes_max: a small archive may inflate to anything. */
+NODISCARD enum status archive_read(struct archive *archive, size_t index, size_t bytes_max,
+                                   struct buffer *target, struct error *error);
 
 #endif

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROSTER_BYTES_MAX ((off_t)2 * 1024 * 1024 * 1024)
+#define ROSTER_BYTES_MAX ((size_t)2 * 1024 * 1024 * 1024) /* of a file, all its parts together */
 #define DAY_US           (86400 * US_PER_SECOND)
 
 static const char *base_name(const char *path)
@@ -30,9 +30,8 @@ static enum status read_whole_file(const char *path, struct buffer *target, stru
     enum status status = STATUS_OK;
     if (fstat(fd, &info) != 0)
         status = error_set_errno(error, "%s: cannot look at it", path);
-    else if (info.st_size > ROSTER_BYTES_MAX)
-        status = error_set(error, STATUS_TOO_LARGE, "%s: is larger than %lld bytes", path,
-                           (long long)ROSTER_BYTES_MAX);
+    else if ((uint64_t)info.st_size > ROSTER_BYTES_MAX)
+        status = error_set(error, STATUS_TOO_LARGE, "%s: is larger than %zu bytes", path, ROSTER_BYTES_MAX);
     size_t left = status == STATUS_OK ? (size_t)info.st_size : 0;
     while (status == STATUS_OK && left) {
         ssize_t got = read(fd, buffer_reserve(target, left), left);
@@ -187,7 +186,7 @@ static enum status package_take(struct package *package, struct archive *archive
                              kind_names[kind], count, part);
         if (text->size && text->data[text->size - 1] != '\n')
             buffer_append_char(text, '\n');
-        status = archive_read(archive, index, text, error);
+        status = archive_read(archive, index, ROSTER_BYTES_MAX, text, error);
     }
     package->has[kind] = status == STATUS_OK;
     *ret_name = base_name(archive_name(archive, first));

@@ -260,6 +260,18 @@ class RosterFileTest(unittest.TestCase):
         self.check_refused(self.site.write("members.txt", rows), "not a CCLF name")
         self.check_refused(self.site.write(other, rows), "A9990")
 
+    def test_the_parts_of_a_file_are_bounded_together(self):
+        parts = [(f"P.BCD.A9994.ZC8Y26.{self.AT}-{part}", f"{CCLF_A}\n") for part in (1, 2)]
+        path = self.archive([("0", self.summary(2)), *parts])
+        with open(path, "rb") as file:
+            whole = bytearray(file.read())
+        size = (2**31 - 4).to_bytes(4, "little")  # by itself it would pass
+        entry = whole.rindex(b"PK\x03\x04")
+        listed = whole.rindex(b"PK\x01\x02")
+        whole[entry + 22:entry + 26] = size
+        whole[listed + 24:listed + 28] = size
+        self.check_refused(self.site.write(os.path.basename(path), bytes(whole)), "is over 2147483648 bytes")
+
     def test_a_pipe_is_not_waited_for(self):
         path = self.site.path(f"{self.ARCHIVE}.{self.AT}")
         os.mkfifo(path)
