@@ -362,7 +362,7 @@ static void key_roster(struct key *key, uint32_t aco, int64_t at_us, struct slic
     key_id(key, name);
 }
 
-/* Refuses a roster that was applied before, or that is older than one that was. */
+/* Refuses a roster that was applied before (STATUS_EXISTS), or that is older than one that was. */
 static enum status roster_check_order(struct store_write *write, uint32_t aco,
                                       const struct roster_apply *apply, struct error *error)
 {
@@ -505,6 +505,44 @@ static enum status roster_compare(struct store_write *write, uint32_t aco, const
     return STATUS_OK;
 }
 
+/* Of a roster that was applied before. While it is the ACO's last one, the ACO's open rows say what was in
+ * it: another file of the same name and time is told from the same one. */
+static enum status roster_known(struct store_write *write, uint32_t aco, const struct roster_apply *apply,
+                                struct roster_changes *changes, struct error *error)
+{
+    struct engine_cursor *cursor;
+    struct key prefix, first, own;
+    struct slice key, value;
+    enum status status = engine_cursor_open(write->txn, TABLE_ROSTER, &cursor, error);
+    if (status != STATUS_OK)
+        return status;
+    key_of_u32(&prefix, aco);
+    key_init(&first);
+    key_u32(&first, aco);
+    key_instant(&first, apply->at_us);
+    key_roster(&own, aco, apply->at_us, slice_from_text(apply->name));
+    engine_seek_prefix(cursor, key_slice(&prefix), key_slice(&first));
+    bool is_last = true;
+    while ((status = engine_next(cursor, &key, &value, error)) == STATUS_OK)
+        is_last = is_last && slice_equal(key, key_slice(&own));
+    engine_cursor_close(cursor);
+    if (status == STATUS_NOT_FOUND)
+        status = is_last ? roster_compare(write, aco, apply, changes, error) : STATUS_OK;
+    if (status != STATUS_OK)
+        return status;
+    const struct roster_change *items = (const struct roster_change *)(const void *)changes->items.data;
+    for (size_t i = 0; i < changes->items.size / sizeof *items; i++) {
+        /* Whom `import --aco` added since. */
+        if (!items[i].joins && slice_starts_with(items[i].mbi, SLICE_LITERAL(DIRECT_MARK)))
+            continue;
+        return error_set(error, STATUS_CONFLICT,
+                         "%s: a roster of this name and time was imported before, with other contents; if "
+                         "this one is right, give it a later time by --at",
+                         apply->name);
+    }
+    return error_set(error, STATUS_EXISTS, "%s: was imported before", apply->name);
+}
+
 static enum status roster_change_apply(struct attributor *attributor, const struct roster_change *change,
                                        struct roster_apply *apply, struct arena *arena, struct error *error)
 {
@@ -615,6 +653,8 @@ static enum status roster_run(struct write_request *request, struct store_write 
         status = aco_find(write->txn, slice_from_text(apply->aco_id), &aco, error);
     if (status == STATUS_OK)
         status = roster_check_order(write, aco.number, apply, error);
+    if (status == STATUS_EXISTS)
+        status = roster_known(write, aco.number, apply, &changes, error);
     if (status == STATUS_OK)
         status = roster_compare(write, aco.number, apply, &changes, error);
     if (status == STATUS_OK) /* before the rows: who is listed by a new MBI is found by the old one */

@@ -54,8 +54,9 @@ NODISCARD enum status attribution_is_direct(struct engine_txn *txn, uint32_t aco
                                             bool *ret_direct, struct error *error);
 
 /* A roster: the whole list of an ACO's MBIs as of an instant. Those on it and not yet attributed join, those
- * not on it leave. STATUS_EXISTS if a roster of that name was applied before; STATUS_CONFLICT if a newer one
- * was; nothing is changed then. All in one transaction. */
+ * not on it leave. STATUS_EXISTS if a roster of that name and time was applied before; STATUS_CONFLICT if a
+ * newer one was, or if that one is the ACO's last and had other contents; nothing is changed then. All in one
+ * transaction. */
 struct roster_apply {
     struct write_request request;
     char aco_id[ACO_ID_MAX + 1];

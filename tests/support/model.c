@@ -176,6 +176,17 @@ static void learn_mbis(struct model *model, int beneficiary, const int *mbis, in
         follow(model, aco, beneficiary, when);
 }
 
+/* Behind the ACO's last roster it makes no difference what is in it. */
+static enum model_verdict model_roster_again(const struct model_aco *a, int roster,
+                                             const bool listed[MODEL_MBIS])
+{
+    for (int i = 0; i < a->roster_count; i++) {
+        if (i != roster && a->rosters[i].at >= a->rosters[roster].at)
+            return MODEL_REPEATED;
+    }
+    return memcmp(listed, a->listed, sizeof a->listed) == 0 ? MODEL_REPEATED : MODEL_DIFFERENT;
+}
+
 enum model_verdict model_roster(struct model *model, int aco, int name, int64_t at,
                                 const struct model_link *links, int link_count, const bool listed[MODEL_MBIS],
                                 int64_t now, struct moment span)
@@ -185,7 +196,7 @@ enum model_verdict model_roster(struct model *model, int aco, int name, int64_t 
         return MODEL_AHEAD;
     for (int i = 0; i < a->roster_count; i++) {
         if (a->rosters[i].at == at && a->rosters[i].name == name)
-            return MODEL_REPEATED;
+            return model_roster_again(a, i, listed);
     }
     for (int i = 0; i < a->roster_count; i++) {
         if (a->rosters[i].at > at)

@@ -156,7 +156,7 @@ const struct moment *model_source(const struct model *model, enum model_type typ
 void model_import(struct model *model, int aco, const struct model_line *lines, int count, int64_t now,
                   struct moment span, int64_t packed_after, struct model_counts *ret_counts);
 
-enum model_verdict { MODEL_ACCEPTED, MODEL_REPEATED, MODEL_OUTDATED, MODEL_AHEAD };
+enum model_verdict { MODEL_ACCEPTED, MODEL_REPEATED, MODEL_DIFFERENT, MODEL_OUTDATED, MODEL_AHEAD };
 /* `now` as above. */
 struct model_link {
     int mbi, other;

@@ -82,6 +82,7 @@ void operation_roster(struct world *world, uint64_t random)
     buffer_release(&told);
     static const enum status expected[] = {[MODEL_ACCEPTED] = STATUS_OK,
                                            [MODEL_REPEATED] = STATUS_EXISTS,
+                                           [MODEL_DIFFERENT] = STATUS_CONFLICT,
                                            [MODEL_OUTDATED] = STATUS_CONFLICT,
                                            [MODEL_AHEAD] = STATUS_INVALID};
     bool was_done = world->repeats && verdict == MODEL_ACCEPTED && status == STATUS_EXISTS;

@@ -123,7 +123,7 @@ static void a_roster_again_or_an_older_one_changes_nothing(void **state)
     load_roster(&f->load, ACO, "r1", f->began_us - 3 * DAY, "1A 2A");
     load_roster(&f->load, ACO, "r3", f->began_us - 1 * DAY, "1A");
     uint64_t before = load_contents_hash(&f->load);
-    assert_int_equal(load_try_roster(&f->load, ACO, "r3", f->began_us - 1 * DAY, "3A", &error),
+    assert_int_equal(load_try_roster(&f->load, ACO, "r3", f->began_us - 1 * DAY, "1A", &error),
                      STATUS_EXISTS);
     assert_int_equal(load_try_roster(&f->load, ACO, "r1", f->began_us - 3 * DAY, "1A 2A", &error),
                      STATUS_EXISTS);
@@ -132,6 +132,26 @@ static void a_roster_again_or_an_older_one_changes_nothing(void **state)
     assert_non_null(strstr(error.text, "newer roster"));
     assert_int_equal(load_contents_hash(&f->load), before);
     load_roster(&f->load, OTHER, "r2", f->began_us - 2 * DAY, "1A"); /* another ACO's order is its own */
+}
+
+static void another_roster_of_the_same_name_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct error error = {0};
+    int64_t at_us = f->began_us - 1 * DAY;
+    static const char *const others[] = {"3A", "1A", "1A 2A 3A", "1A 3A"};
+    load_roster(&f->load, ACO, "r", at_us, "1A 2A");
+    patient(f, "b9", "9A", ACO); /* by import --aco, which is in no roster */
+    uint64_t before = load_contents_hash(&f->load);
+    assert_int_equal(load_try_roster(&f->load, ACO, "r", at_us, "1A 2A", &error), STATUS_EXISTS);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_int_equal(load_try_roster(&f->load, ACO, "r", at_us, others[i], &error), STATUS_CONFLICT);
+        assert_non_null(strstr(error.text, "with other contents"));
+    }
+    assert_int_equal(load_contents_hash(&f->load), before);
+    load_roster(&f->load, ACO, "q", at_us, "1A"); /* at the same time, and the last one now */
+    assert_int_equal(load_try_roster(&f->load, ACO, "r", at_us, "1A 2A", &error), STATUS_EXISTS);
+    load_roster(&f->load, ACO, "r", f->began_us, "3A"); /* the same name at a later time is another one */
 }
 
 static void a_malformed_roster_changes_nothing(void **state)
@@ -365,6 +385,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_roster_lets_join_and_leave_and_come_back),
         TEST(a_roster_again_or_an_older_one_changes_nothing),
+        TEST(another_roster_of_the_same_name_is_refused),
         TEST(a_malformed_roster_changes_nothing),
         TEST(the_patient_may_come_before_or_after_the_roster),
         TEST(a_beneficiary_imported_for_an_aco_needs_no_mbi),
