@@ -193,5 +193,19 @@ class KickoffBesideMovesTest(unittest.TestCase):
         self.assertIn("times mean nothing", kickoff_beside_moves.markdown(report))
 
 
+class TargetsTest(unittest.TestCase):
+    timeout_seconds = 300
+
+    def test_every_target_is_measured_and_judged(self):
+        # The script itself checks counts, bytes and statuses.
+        script = os.path.join(sluice.ROOT, "tests", "bench", "targets")
+        text = sluice.run(script, "--smoke").stdout
+        rows = [line for line in text.splitlines() if line.endswith(("| met |", "| **missed** |"))]
+        self.assertEqual(len(rows), 11, text)
+        for part in ("times mean nothing", "1 % changed", "ten times larger", "p99", "64 at once", "RssAnon", "`start.cold.ms`",
+                     "Machine", "Commit", "--smoke"):
+            self.assertIn(part, text)
+
+
 if __name__ == "__main__":
     unittest.main()
