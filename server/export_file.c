@@ -239,13 +239,15 @@ static enum status write_deletions(struct export_file *file, struct deletion_sca
     }
 }
 
-static bool has_nothing(struct export_file *file, struct engine_txn *txn, const struct exportable *exportable)
+static bool has_nothing(struct export_file *file, struct summary_scan *summaries,
+                        const struct exportable *exportable)
 {
     /* Only worth a look where a bound leaves most beneficiaries out. */
     struct summary summary;
     if (file->since_us == INSTANT_MIN_US)
         return false;
-    enum status status = summary_get(txn, exportable->home, exportable->beneficiary, &summary, NULL);
+    enum status status =
+        summary_scan_get(summaries, exportable->home, exportable->beneficiary, &summary, NULL);
     return status == STATUS_NOT_FOUND ||
            (status == STATUS_OK && summary.of[file->plan->type].newest_us <= file->since_us);
 }
@@ -253,24 +255,25 @@ static bool has_nothing(struct export_file *file, struct engine_txn *txn, const 
 /* What a slice reads by. */
 struct export_scans {
     struct exportable_scan *beneficiaries;
+    struct summary_scan *summaries;
     struct segment_scan *segments;   /* or */
     struct deletion_scan *deletions; /* of a file of deletions */
 };
 
-static enum status walk_beneficiary(struct export_file *file, struct engine_txn *txn,
-                                    const struct export_scans *scans, const struct exportable *exportable,
-                                    struct error *error)
+static enum status walk_beneficiary(struct export_file *file, const struct export_scans *scans,
+                                    const struct exportable *exportable, struct error *error)
 {
     if (!job_set_takes(file->job, file->plan->set, exportable->at_since))
         return STATUS_OK;
     if (file->deletions)
         return write_deletions(file, scans->deletions, exportable, error);
-    return has_nothing(file, txn, exportable) ? STATUS_OK
-                                              : write_beneficiary(file, scans->segments, exportable, error);
+    return has_nothing(file, scans->summaries, exportable)
+               ? STATUS_OK
+               : write_beneficiary(file, scans->segments, exportable, error);
 }
 
-static enum status walk(struct export_file *file, struct engine_txn *txn, const struct export_scans *scans,
-                        int64_t deadline_us, bool *ret_done, struct error *error)
+static enum status walk(struct export_file *file, const struct export_scans *scans, int64_t deadline_us,
+                        bool *ret_done, struct error *error)
 {
     struct exportable_scan *beneficiaries = scans->beneficiaries;
     exportable_scan_seek(beneficiaries, buffer_slice(&file->next));
@@ -293,7 +296,7 @@ static enum status walk(struct export_file *file, struct engine_txn *txn, const 
             return STATUS_OK;
         }
         if (status == STATUS_OK)
-            status = walk_beneficiary(file, txn, scans, &exportable, error);
+            status = walk_beneficiary(file, scans, &exportable, error);
         if (status != STATUS_OK)
             return status;
     }
@@ -318,11 +321,13 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
         status = exportable_scan_open(txn, file->job->aco, file->job->sequence, file->job->since_us,
                                       &scans.beneficiaries, error);
     if (status == STATUS_OK)
+        status = summary_scan_open(txn, &scans.summaries, error);
+    if (status == STATUS_OK)
         status = file->deletions
                      ? deletion_scan_open(txn, file->job->sequence, &scans.deletions, error)
                      : segment_scan_open(txn, file->plan->type, file->job->sequence, &scans.segments, error);
     if (status == STATUS_OK)
-        status = walk(file, txn, &scans, deadline_us, &done, error);
+        status = walk(file, &scans, deadline_us, &done, error);
     if (status == STATUS_OK && done && file->deletions) {
         deletion_lines_end(file->deletions);
         status = write_lines(file, error);
@@ -331,6 +336,7 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
         status = write_output(file, error);
     segment_scan_close(scans.segments);
     deletion_scan_close(scans.deletions);
+    summary_scan_close(scans.summaries);
     exportable_scan_close(scans.beneficiaries);
     engine_end(txn);
     if (status == STATUS_OK && (done || encoder_index(file->encoder).size >= EXPORT_INDEX_BYTES))

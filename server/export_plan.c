@@ -107,6 +107,7 @@ struct plan_walk {
     struct export_plan *plan;
     struct engine_txn *txn;
     struct exportable_scan *beneficiaries;
+    struct summary_scan *summaries;
     struct segment_scan *segments[RESOURCE_TYPE_COUNT]; /* opened when first needed */
     struct deletion_scan *deletions;                    /* likewise */
 };
@@ -171,16 +172,15 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
         status = plan_deletions(walk, last, exportable, error);
     if (status != STATUS_OK)
         return status;
-    status = summary_get(walk->txn, exportable->home, exportable->beneficiary, &summary, error);
+    status = summary_scan_get(walk->summaries, exportable->home, exportable->beneficiary, &summary, error);
     if (status == STATUS_NOT_FOUND)
         return STATUS_OK;
     bool has_summary = status == STATUS_OK;
     if (!has_summary && status != STATUS_CORRUPT)
         return status;
     struct beneficiary beneficiary = {.home = 0};
-    status = beneficiary_get(walk->txn, exportable->beneficiary, &beneficiary, error);
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND && status != STATUS_CORRUPT)
-        return status;
+    bool has_beneficiary =
+        false; /* read only where the summary excludes nothing: `_since` mostly finds nobody */
     for (size_t i = 0; i < plan->slot_count; i++) {
         struct plan_slot *slot = &plan->slots[i];
         if (slot->set == JOB_SET_DELETED || !job_set_takes(plan->job, slot->set, exportable->at_since))
@@ -188,6 +188,12 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
         /* newest_us never falls: what it excludes now is excluded at the job's sequence, too. */
         if (has_summary && summary.of[slot->type].newest_us <= slot->since_us)
             continue;
+        if (!has_beneficiary) {
+            status = beneficiary_get(walk->txn, exportable->beneficiary, &beneficiary, error);
+            if (status != STATUS_OK && status != STATUS_NOT_FOUND && status != STATUS_CORRUPT)
+                return status;
+            has_beneficiary = true;
+        }
         uint64_t bytes = has_summary ? summary.of[slot->type].raw_bytes : 0;
         bool any = true;
         /* A summary tells of now. Where files are cut must follow from the job's own view, or a plan that is
@@ -259,10 +265,13 @@ enum status export_plan_step(struct export_plan *plan, struct engine *engine, in
         status = exportable_scan_open(walk.txn, plan->job->aco, plan->job->sequence, plan->job->since_us,
                                       &walk.beneficiaries, error);
     if (status == STATUS_OK)
+        status = summary_scan_open(walk.txn, &walk.summaries, error);
+    if (status == STATUS_OK)
         status = plan_walk(&walk, deadline_us, error);
     for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
         segment_scan_close(walk.segments[i]);
     deletion_scan_close(walk.deletions);
+    summary_scan_close(walk.summaries);
     exportable_scan_close(walk.beneficiaries);
     engine_end(walk.txn);
     if (status != STATUS_OK)

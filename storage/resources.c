@@ -79,6 +79,47 @@ enum status summary_get(struct engine_txn *txn, uint32_t home, struct slice bene
     return status == STATUS_OK ? summary_parse(value, ret_summary, error) : status;
 }
 
+struct summary_scan {
+    struct engine_txn *txn;
+    struct engine_cursor *cursor;
+    bool is_placed; /* behind the last answer */
+};
+
+enum status summary_scan_open(struct engine_txn *txn, struct summary_scan **ret_scan, struct error *error)
+{
+    struct engine_cursor *cursor;
+    enum status status = engine_cursor_open(txn, TABLE_SUMMARY, &cursor, error);
+    if (status != STATUS_OK)
+        return status;
+    *ret_scan = mem_new(struct summary_scan);
+    **ret_scan = (struct summary_scan){.txn = txn, .cursor = cursor};
+    return STATUS_OK;
+}
+
+void summary_scan_close(struct summary_scan *scan)
+{
+    if (scan)
+        engine_cursor_close(scan->cursor);
+    mem_free(scan);
+}
+
+enum status summary_scan_get(struct summary_scan *scan, uint32_t home, struct slice beneficiary,
+                             struct summary *ret_summary, struct error *error)
+{
+    struct key wanted;
+    struct slice key, value;
+    key_aco_beneficiary(&wanted, home, beneficiary);
+    if (scan->is_placed && engine_next(scan->cursor, &key, &value, NULL) == STATUS_OK &&
+        slice_compare(key, key_slice(&wanted)) == 0)
+        return summary_parse(value, ret_summary, error);
+    engine_seek(scan->cursor, key_slice(&wanted), (struct slice){0});
+    scan->is_placed = engine_next(scan->cursor, &key, &value, NULL) == STATUS_OK &&
+                      slice_compare(key, key_slice(&wanted)) == 0;
+    if (scan->is_placed)
+        return summary_parse(value, ret_summary, error);
+    return summary_get(scan->txn, home, beneficiary, ret_summary, error); /* absent, or damaged: it says */
+}
+
 enum status summary_put(struct store_write *write, uint32_t home, struct slice beneficiary,
                         const struct summary *summary, struct error *error)
 {

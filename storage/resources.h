@@ -115,6 +115,16 @@ void summary_init(struct summary *summary); /* of nothing */
 NODISCARD enum status summary_get(struct engine_txn *txn, uint32_t home, struct slice beneficiary,
                                   struct summary *ret_summary, struct error *error);
 
+/* The same for one beneficiary after another: those that stand side by side, as an ACO's mostly do, are found
+ * without a search each. In whatever order they are asked for, the answers are those of summary_get. Ends
+ * with its transaction. */
+struct summary_scan;
+NODISCARD enum status summary_scan_open(struct engine_txn *txn, struct summary_scan **ret_scan,
+                                        struct error *error);
+void summary_scan_close(struct summary_scan *scan); /* NULL is allowed */
+NODISCARD enum status summary_scan_get(struct summary_scan *scan, uint32_t home, struct slice beneficiary,
+                                       struct summary *ret_summary, struct error *error);
+
 NODISCARD enum status summary_put(struct store_write *write, uint32_t home, struct slice beneficiary,
                                   const struct summary *summary, struct error *error);
 

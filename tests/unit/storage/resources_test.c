@@ -211,6 +211,43 @@ static void one_resource_is_found_with_its_beneficiary(void **state)
     load_fixture_close(&f);
 }
 
+static void a_scan_of_summaries_answers_as_single_reads_in_any_order(void **state)
+{
+    struct load_fixture f;
+    struct buffer text = BUFFER_INIT;
+    struct summary_scan *scan;
+    (void)state;
+    load_fixture_open(&f);
+    for (unsigned i = 0; i < 10; i++) {
+        char id[32], owner[32];
+        snprintf(id, sizeof id, "e%u", i);
+        snprintf(owner, sizeof owner, "b%u", i);
+        for (unsigned k = 0; k <= i && i % 3 != 1; k++) { /* b1, b4 and b7 have none */
+            snprintf(id, sizeof id, "e%u-%u", i, k);
+            load_line(&text, EOB, id, owner, NULL, 1, "2020-05-01T00:00:00Z");
+        }
+    }
+    load_text(&f, buffer_slice(&text), NULL);
+    struct engine_txn *txn = store_fixture_read(&f.store);
+    assert_int_equal(summary_scan_open(txn, &scan, NULL), STATUS_OK);
+    static const char order[] = "012345678998765432100xx5a2";
+    for (size_t i = 0; order[i]; i++) {
+        char owner[3] = {'b', order[i]};
+        struct summary one, of_scan;
+        enum status want = summary_get(txn, 0, slice_from_text(owner), &one, NULL);
+        assert_int_equal(summary_scan_get(scan, 0, slice_from_text(owner), &of_scan, NULL), want);
+        if (want == STATUS_OK)
+            assert_int_equal(of_scan.of[EOB].resources, order[i] - '0' + 1);
+        assert_int_equal(summary_scan_get(scan, 7, slice_from_text(owner), &of_scan, NULL), STATUS_NOT_FOUND);
+        if (i % 4)
+            assert_int_equal(summary_scan_get(scan, 0, slice_from_text(owner), &of_scan, NULL), want);
+    }
+    summary_scan_close(scan);
+    engine_end(txn);
+    buffer_release(&text);
+    load_fixture_close(&f);
+}
+
 static void a_scan_skips_segments_not_after_since(void **state)
 {
     (void)state;
@@ -256,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_delta_that_is_cut_or_longer_is_refused),
         cmocka_unit_test(a_bad_delta_leaves_nothing_of_its_batch),
         cmocka_unit_test(one_resource_is_found_with_its_beneficiary),
+        cmocka_unit_test(a_scan_of_summaries_answers_as_single_reads_in_any_order),
         cmocka_unit_test(a_scan_skips_segments_not_after_since),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
