@@ -34,7 +34,10 @@ struct exports {
     pthread_mutex_t lock;
     pthread_cond_t work;
     bool stopping;
-    struct export_run *runs;
+    /* Those that no worker was in yet, oldest first: however many there are, none is looked at but the first.
+     */
+    struct export_run *fresh, **fresh_end;
+    struct export_run *runs; /* the others, in the order in which they were begun */
     uint64_t turn;
     struct encoder *spare[EXPORT_SPARE_ENCODERS];
     size_t spare_count;
@@ -55,19 +58,37 @@ struct io_workers *exports_io(struct exports *exports)
 
 /* ---- under the lock ---- */
 
-static struct export_run *run_find(struct exports *exports, uint64_t job_id)
+static struct export_run *list_find(struct export_run *list, uint64_t job_id)
 {
-    for (struct export_run *run = exports->runs; run; run = run->next) {
-        if (run->id == job_id)
-            return run;
-    }
-    return NULL;
+    while (list && list->id != job_id)
+        list = list->next;
+    return list;
 }
 
-/* Behind the others: among equals the oldest is found first. */
+static struct export_run *run_find(struct exports *exports, uint64_t job_id)
+{
+    struct export_run *run = list_find(exports->runs, job_id);
+    return run ? run : list_find(exports->fresh, job_id);
+}
+
 static void run_add(struct exports *exports, struct export_run *run)
 {
-    struct export_run **end = &exports->runs;
+    *exports->fresh_end = run;
+    exports->fresh_end = &run->next;
+}
+
+/* From the fresh ones, if it is there, to the others. */
+static void run_begin(struct exports *exports, struct export_run *run)
+{
+    struct export_run **link = &exports->fresh, **end = &exports->runs;
+    while (*link && *link != run)
+        link = &(*link)->next;
+    if (!*link)
+        return;
+    *link = run->next;
+    if (!run->next)
+        exports->fresh_end = link;
+    run->next = NULL;
     while (*end)
         end = &(*end)->next;
     *end = run;
@@ -153,7 +174,9 @@ static bool run_offers(struct export_run *run, int64_t now_us, struct slice_of_w
     return run->workers == 0;
 }
 
-/* The job with the fewest bytes done goes first; among equals the one that waited longest. */
+/* The job with the fewest bytes done goes first; among equals the one that waited longest, so whoever was
+ * never served goes before all who were. Only what is about to end goes before: it takes one commit, and
+ * without it a flood of empty jobs would be planned to the last before the first of them ends. */
 static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
 {
     int64_t now_us = clock_monotonic_us();
@@ -161,10 +184,16 @@ static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
     for (struct export_run *run = exports->runs; run; run = run->next) {
         if (!run_offers(run, now_us, &slice))
             continue;
+        if (slice.phase == RUN_PHASE_COMPLETE) {
+            *ret_slice = slice;
+            return true;
+        }
         if (!best.run || run->done_bytes < best.run->done_bytes ||
             (run->done_bytes == best.run->done_bytes && run->served < best.run->served))
             best = slice;
     }
+    if (exports->fresh && run_offers(exports->fresh, now_us, &slice))
+        best = slice;
     *ret_slice = best;
     return best.run != NULL;
 }
@@ -172,6 +201,8 @@ static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
 static void begin_slice(struct exports *exports, const struct slice_of_work *slice)
 {
     struct export_run *run = slice->run;
+    if (!run->served)
+        run_begin(exports, run);
     run->workers++;
     run->served = ++exports->turn;
     run->retry_at_us = 0;
@@ -364,23 +395,23 @@ static void log_failed_slice(const struct export_run *run, const struct slice_re
     log_job(log_begin(LOG_LEVEL_ERROR, "job failed"), run, result);
 }
 
-/* A look without a commit: mostly there is nothing. */
+/* A look without a commit: mostly there is nothing, and then the active jobs need not be looked at. */
 static bool has_superseded(struct exports *exports)
 {
     struct engine_txn *txn;
     struct engine_cursor *cursor = NULL;
     struct slice key, value;
-    uint64_t oldest_sequence, death = UINT64_MAX;
+    uint64_t oldest_sequence = 0, death = UINT64_MAX;
     if (engine_begin_read(store_engine(exports->service->store), &txn, NULL) != STATUS_OK)
         return false;
-    enum status status = job_oldest_sequence(txn, &oldest_sequence, NULL);
-    if (status == STATUS_OK)
-        status = engine_cursor_open(txn, TABLE_DEAD, &cursor, NULL);
+    enum status status = engine_cursor_open(txn, TABLE_DEAD, &cursor, NULL);
     if (status == STATUS_OK) {
         engine_seek(cursor, slice_make(NULL, 0), slice_make(NULL, 0));
         status = engine_next(cursor, &key, &value, NULL);
     }
-    bool found = status == STATUS_OK && key_take_u64(&key, &death) && death <= oldest_sequence;
+    if (status == STATUS_OK && key_take_u64(&key, &death))
+        status = job_oldest_sequence(txn, &oldest_sequence, NULL);
+    bool found = status == STATUS_OK && death <= oldest_sequence;
     engine_cursor_close(cursor);
     engine_end(txn);
     return found;
@@ -476,7 +507,7 @@ void exports_wake(struct exports *exports, uint64_t job_id, uint32_t aco, const 
     struct export_run *run = export_run_new(job_id, aco, endpoint);
     pthread_mutex_lock(&exports->lock);
     run_add(exports, run);
-    pthread_cond_broadcast(&exports->work);
+    pthread_cond_signal(&exports->work);
     pthread_mutex_unlock(&exports->lock);
 }
 
@@ -486,6 +517,7 @@ void exports_cancel(struct exports *exports, uint64_t job_id)
     struct export_run *run = run_find(exports, job_id);
     if (run) {
         run->cancelled = true;
+        run_begin(exports, run); /* so that it is found and taken out */
         run->keeps_files = false;
         run_break_feeds(run);
         run_return_token(exports, run);
@@ -637,6 +669,7 @@ enum status exports_open(struct service *service, const struct exports_options *
     pthread_condattr_t attributes;
     exports->service = service;
     exports->options = *options;
+    exports->fresh_end = &exports->fresh;
     if (exports->options.slice_us == 0)
         exports->options.slice_us = EXPORT_SLICE_MS * 1000;
     pthread_mutex_init(&exports->lock, NULL);
@@ -672,9 +705,9 @@ void exports_close(struct exports *exports)
     pthread_mutex_unlock(&exports->lock);
     for (unsigned i = 0; i < exports->thread_count; i++)
         pthread_join(exports->threads[i], NULL);
-    while (exports->runs) {
-        struct export_run *run = exports->runs;
-        exports->runs = run->next;
+    while (exports->runs || exports->fresh) {
+        struct export_run **list = exports->runs ? &exports->runs : &exports->fresh, *run = *list;
+        *list = run->next;
         for (size_t i = 0; run->files && i < run->job.file_count; i++)
             encoder_free(run->files[i].encoder);
         export_run_free(run);
