@@ -194,14 +194,30 @@ bool load_is_clear(const struct world *world, const struct load *load)
     return true;
 }
 
+/* A line from the future, and a deletion without a time, is judged by the instant of its own import, which
+ * only the store knows: whether another one of the time since the last instant is older cannot be told. */
+static bool times_are_unclear(const struct world *world, const struct model_line *line,
+                              const struct model_line *other)
+{
+    bool takes_instant = line->has_time ? line->time >= FAR_FUTURE_US : line->deletes;
+    return takes_instant && other->has_time && other->time > world->instant && other->time < FAR_FUTURE_US;
+}
+
 /* Of two beneficiaries' lines with one new id one is refused; which, depends on what is packed again. */
+static bool owner_is_unclear(const struct world *world, const struct model_line *line,
+                             const struct model_line *other)
+{
+    return line->beneficiary != other->beneficiary && world->model.newest[line->type][line->number] < 0;
+}
+
 static void drop_rivals(const struct world *world, struct load *load)
 {
     for (int i = 0; i < load->count; i++) {
         for (int k = i + 1; k < load->count; k++) {
             const struct model_line *line = &load->lines[i], *other = &load->lines[k];
             if (line->type == other->type && line->number == other->number &&
-                line->beneficiary != other->beneficiary && world->model.newest[line->type][line->number] < 0)
+                (owner_is_unclear(world, line, other) || times_are_unclear(world, line, other) ||
+                 times_are_unclear(world, other, line)))
                 load->lines[k--] = load->lines[--load->count];
         }
     }
