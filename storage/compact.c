@@ -228,12 +228,20 @@ static enum status pack_index(struct compact *compact, struct error *error)
         struct reader reader = reader_make(buffer_slice(&reply));
         struct slice next = reader_sized(&reader);
         more = reader_u8(&reader) != 0;
+        struct slice damage = reader_sized(&reader);
         if (status == STATUS_OK && !reader_done(&reader))
             status =
                 error_set(error, STATUS_INTERNAL, "the reply is malformed: tool and server do not match");
         buffer_reset(&position);
         if (status == STATUS_OK)
             buffer_append_slice(&position, next);
+        if (status == STATUS_OK && damage.size) {
+            struct error told;
+            error_set(&told, STATUS_CORRUPT, "%.*s", SLICE_PRINT(damage));
+            pthread_mutex_lock(&compact->lock);
+            tell_damage(compact, told.text);
+            pthread_mutex_unlock(&compact->lock);
+        }
     }
     buffer_release(&position);
     buffer_release(&payload);

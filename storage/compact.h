@@ -55,7 +55,7 @@ struct compact_counts {
     uint64_t made_bytes;
     uint64_t dropped;        /* claims that are kept no more */
     uint64_t stale;          /* deltas that were made again, since something came between */
-    uint64_t damaged;        /* beneficiaries' types that were left as they are */
+    uint64_t damaged;        /* beneficiaries' types, beneficiaries and blocks of the index that were left */
     uint64_t released_bytes; /* given back to the file system; what was used again meanwhile counts, too */
     bool no_holes;           /* the file system takes nothing back */
 };

@@ -241,6 +241,7 @@ static enum status execute_index_pack(struct control_call *call, struct error *e
     if (status == STATUS_OK) {
         buffer_append_sized(call->reply, key_slice(&pack.ret_next));
         buffer_append_u8(call->reply, pack.ret_more);
+        buffer_append_sized(call->reply, slice_from_text(pack.ret_damage.text));
     }
     return status;
 }

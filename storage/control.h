@@ -39,7 +39,7 @@ enum control_command {
     /* sized name, i32 day, u64 content hash, rows, preferences, u8 has a trailer, is the last part, rows of
        SUPPRESSION_ROW_BYTES -> u64 added, suppressed, lifted, unknown */
     CONTROL_COMMAND_SUPPRESSION,
-    CONTROL_COMMAND_INDEX_PACK,    /* sized position -> sized position, u8 more */
+    CONTROL_COMMAND_INDEX_PACK,    /* sized position -> sized position, u8 more, sized damage */
     CONTROL_COMMAND_SPACE_RELEASE, /* u64 position -> u64 position, u64 bytes, u8 more */
     CONTROL_COMMAND_COUNT
 };

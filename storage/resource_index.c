@@ -392,36 +392,73 @@ struct packing {
     size_t count, entry_count, bytes;
 };
 
-/* Reads blocks of one type from the position on. */
+static void packing_go_on_behind(struct resource_index_pack *pack, struct slice key)
+{
+    CHECK(key.size < sizeof pack->ret_next.bytes);
+    memcpy(pack->ret_next.bytes, key.data, key.size);
+    pack->ret_next.bytes[key.size] = '\0'; /* the next key in order */
+    pack->ret_next.size = key.size + 1;
+}
+
+/* One more block, behind those that were read. STATUS_NOT_FOUND: there is none. */
+static enum status packing_read_one(struct packing *packing, struct engine_cursor *cursor,
+                                    struct slice *ret_key, size_t *ret_bytes, struct error *error)
+{
+    struct slice key, value;
+    struct resource_block *block = &packing->blocks[packing->count];
+    struct key *own = &packing->keys[packing->count];
+    *ret_key = (struct slice){0};
+    enum status status = engine_next(cursor, &key, &value, error);
+    if ((status != STATUS_OK && status != STATUS_CORRUPT) || key.size == 0)
+        return status;
+    CHECK(key.size < sizeof own->bytes);
+    own->size = key.size;
+    memcpy(own->bytes, key.data, key.size);
+    *ret_key = key_slice(own);
+    if (status != STATUS_OK)
+        return status;
+    *ret_bytes = value.size;
+    return resource_block_read(key_slice(own), arena_copy(&packing->arena, value), &packing->arena, block,
+                               error);
+}
+
+/* Reads blocks of one type from the position on, up to one that is damaged. If that is the first one, it is
+ * passed. */
 static enum status packing_read(struct packing *packing, struct resource_index_pack *pack,
                                 struct error *error)
 {
     struct engine_cursor *cursor;
-    struct slice key, value;
     enum status status = engine_cursor_open(packing->write->txn, TABLE_RESOURCE, &cursor, error);
     if (status != STATUS_OK)
         return status;
     engine_seek(cursor, key_slice(&pack->position), (struct slice){0});
-    while (packing->count < RESOURCE_PACK_BLOCKS &&
-           (status = engine_next(cursor, &key, &value, error)) == STATUS_OK) {
-        struct resource_block *block = &packing->blocks[packing->count];
-        struct key *own = &packing->keys[packing->count];
-        CHECK(key.size < sizeof own->bytes);
-        own->size = key.size;
-        memcpy(own->bytes, key.data, key.size);
-        status = resource_block_read(key_slice(own), arena_copy(&packing->arena, value), &packing->arena,
-                                     block, error);
-        if (status != STATUS_OK || block->type != packing->blocks[0].type)
+    struct error found = {.status = STATUS_OK};
+    while (packing->count < RESOURCE_PACK_BLOCKS) {
+        struct slice key;
+        size_t bytes = 0;
+        status = packing_read_one(packing, cursor, &key, &bytes, &found);
+        if (status == STATUS_CORRUPT && key.size) {
+            if (packing->count == 0) {
+                pack->ret_damage = found;
+                packing_go_on_behind(pack, key);
+            }
+            status = STATUS_OK;
             break;
+        }
+        if (status != STATUS_OK || packing->blocks[packing->count].type != packing->blocks[0].type)
+            break;
+        packing->entry_count += packing->blocks[packing->count].count;
+        packing->bytes += bytes;
         packing->count++;
-        packing->entry_count += block->count;
-        packing->bytes += value.size;
-        pack->ret_next = *own;
-        pack->ret_next.bytes[pack->ret_next.size++] = '\0'; /* the next key in order */
+        packing_go_on_behind(pack, key);
     }
     engine_cursor_close(cursor);
     pack->ret_more = status != STATUS_NOT_FOUND;
-    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND)
+        return STATUS_OK;
+    if (error)
+        *error = found;
+    return status;
 }
 
 /* All entries as those of one block; its names are the blocks' names, one after another. */

@@ -39,12 +39,14 @@ NODISCARD enum status resource_index_delete(struct store_write *write, enum reso
 
 /* Blocks that are cut where something comes between stay half full. A step looks at RESOURCE_PACK_BLOCKS of
  * them from `position` on (empty: from the beginning), and fills fewer with the same entries, if that saves a
- * tenth. A write request of its own; ret_more: another one is to go on from ret_next. */
+ * tenth. A block that cannot be read stays as it is and ends a step. A write request of its own; ret_more:
+ * another one is to go on from ret_next. */
 #define RESOURCE_PACK_BLOCKS 64
 struct resource_index_pack {
     struct write_request request;
     struct key position, ret_next;
     bool ret_more;
+    struct error ret_damage; /* STATUS_OK, or why the block at the position was passed */
 };
 void resource_index_pack_init(struct resource_index_pack *pack, struct slice position);
 

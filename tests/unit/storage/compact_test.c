@@ -556,6 +556,27 @@ static void a_beneficiary_whose_records_are_damaged_is_named_and_the_others_are_
     }
 }
 
+static void a_block_of_the_index_that_is_damaged_is_named_and_the_rest_is_done(void **state)
+{
+    struct fixture *f = *state;
+    struct key first;
+    struct slice key, value;
+    struct engine_cursor *cursor;
+    load_fragments(f);
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_cursor_open(txn, TABLE_RESOURCE, &cursor, NULL), STATUS_OK);
+    assert_int_equal(engine_next(cursor, &key, &value, NULL), STATUS_OK);
+    memcpy(first.bytes, key.data, key.size);
+    first.size = key.size;
+    engine_end(txn);
+    damage(f, TABLE_RESOURCE, &first);
+    if (try_compact(f) != STATUS_OK)
+        fail_msg("%s", f->error.text);
+    assert_int_equal(f->counts.damaged, 1);
+    assert_non_null(strstr(f->damage, "index"));
+    assert_true(f->counts.released_bytes > 0);
+}
+
 int main(void)
 {
     load_clock_shift(0);
@@ -580,6 +601,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_left_and_costs_only_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_beneficiary_whose_records_are_damaged_is_named_and_the_others_are_compacted, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_block_of_the_index_that_is_damaged_is_named_and_the_rest_is_done,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
