@@ -57,7 +57,7 @@ static enum status list_aco(void *context, const struct aco *aco, struct error *
 
 static enum status fill_acos(struct listing *listing, struct error *error)
 {
-    return aco_each(listing->steps.txn, list_aco, listing, error);
+    return listing_pass_damage(listing, aco_each(listing->steps.txn, list_aco, listing, error), error);
 }
 
 int command_aco_list(const struct invocation *invocation)
@@ -171,9 +171,10 @@ static enum status fill_credentials(struct listing *listing, struct error *error
     if (listing->invocation->argument_count)
         status =
             aco_find(listing->steps.txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
-    return status == STATUS_OK
-               ? credential_each(listing->steps.txn, aco.number, list_credential, listing, error)
-               : status;
+    if (status != STATUS_OK)
+        return status;
+    status = credential_each(listing->steps.txn, aco.number, list_credential, listing, error);
+    return listing_pass_damage(listing, status, error);
 }
 
 int command_credentials_list(const struct invocation *invocation)

@@ -181,11 +181,14 @@ static enum status list_rosters_of(void *context, const struct aco *aco, struct 
 static enum status fill_rosters(struct listing *listing, struct error *error)
 {
     if (listing->invocation->argument_count == 0)
-        return aco_each(listing->steps.txn, list_rosters_of, listing, error);
+        return listing_pass_damage(listing, aco_each(listing->steps.txn, list_rosters_of, listing, error),
+                                   error);
     struct aco aco;
     enum status status =
         aco_find(listing->steps.txn, slice_from_text(listing->invocation->arguments[0]), &aco, error);
-    return status == STATUS_OK ? list_rosters_of(listing, &aco, error) : status;
+    if (status != STATUS_OK)
+        return status;
+    return listing_pass_damage(listing, list_rosters_of(listing, &aco, error), error);
 }
 
 int command_attribution_status(const struct invocation *invocation)

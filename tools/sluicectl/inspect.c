@@ -52,6 +52,7 @@ static enum status list_all_statistics(struct listing *listing, struct error *er
     struct aco aco;
     struct statistics statistics;
     enum status status = aco_each(listing->steps.txn, collect_aco, &acos, error);
+    status = listing_pass_damage(listing, status, error);
     read_steps_end(&listing->steps);
     for (size_t at = 0; status == STATUS_OK && at < acos.size; at += sizeof aco) {
         memcpy(&aco, acos.data + at, sizeof aco);

@@ -63,17 +63,6 @@ static enum status read_and_list_job(struct listing *listing, uint64_t id, struc
     return status;
 }
 
-/* A record that cannot be read costs only itself. */
-static enum status pass_damage(struct listing *listing, enum status status, struct error *error)
-{
-    if (status != STATUS_CORRUPT && status != STATUS_UNSUPPORTED)
-        return status;
-    listing->is_incomplete = true;
-    read_steps_end(&listing->steps); /* standard error may block */
-    complain(error);
-    return STATUS_OK;
-}
-
 static enum status fill_jobs(struct listing *listing, struct error *error)
 {
     struct aco aco = {.number = 0};
@@ -83,12 +72,13 @@ static enum status fill_jobs(struct listing *listing, struct error *error)
     enum status status =
         aco_id ? aco_find(listing->steps.txn, slice_from_text(aco_id), &aco, &found) : STATUS_OK;
     if (status == STATUS_OK)
-        status = pass_damage(listing, job_list_ids(listing->steps.txn, aco.number, &ids, &found), &found);
+        status =
+            listing_pass_damage(listing, job_list_ids(listing->steps.txn, aco.number, &ids, &found), &found);
     for (size_t at = ids.size; status == STATUS_OK && at > 0;) {
         uint64_t id;
         at -= sizeof id;
         memcpy(&id, ids.data + at, sizeof id);
-        status = pass_damage(listing, read_and_list_job(listing, id, &found), &found);
+        status = listing_pass_damage(listing, read_and_list_job(listing, id, &found), &found);
     }
     buffer_release(&ids);
     if (status != STATUS_OK)

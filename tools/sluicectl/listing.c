@@ -81,6 +81,16 @@ void listing_line(struct listing *listing, const char *format, ...)
     buffer_append_char(lines, '\n');
 }
 
+enum status listing_pass_damage(struct listing *listing, enum status status, const struct error *error)
+{
+    if (status != STATUS_CORRUPT && status != STATUS_UNSUPPORTED)
+        return status;
+    listing->is_incomplete = true;
+    read_steps_end(&listing->steps);
+    complain(error);
+    return STATUS_OK;
+}
+
 /* For a person: an empty table is not shown where lines say what there is to say. */
 static void listing_print(struct listing *listing)
 {

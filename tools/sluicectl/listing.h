@@ -39,6 +39,11 @@ void listing_rows_end(struct listing *listing);
 /* A line above the table, or below it once the rows have ended. */
 void listing_line(struct listing *listing, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* What `fill` makes of a record that cannot be read: it costs only itself, is told at once, and makes the
+ * listing incomplete. Ends the step, since standard error may block. Any other status comes back as it is. */
+NODISCARD enum status listing_pass_damage(struct listing *listing, enum status status,
+                                          const struct error *error);
+
 /* Opens the store, lets `fill` add the rows, prints them (nothing if it fails). The exit status. */
 typedef enum status listing_fill(struct listing *listing, struct error *error);
 int listing_run(const struct invocation *invocation, const char *const *titles, size_t columns,
