@@ -18,7 +18,7 @@ struct report {
     double seconds; /* from the first piece of work to the end of the last */
     bool has_usage; /* of the server, begin and end of the run */
     struct usage before, after;
-    uint64_t anonymous_bytes_max; /* as seen while it ran */
+    uint64_t anonymous_bytes_max; /* as seen between them */
 };
 
 void report_table(const struct report *report, FILE *out);

@@ -178,13 +178,13 @@ static void pace_fire(void *context)
 struct watch {
     struct run *run;
     const char *phase;
-    void (*progress)(struct run *run, const char *phase);
+    const struct scenario_watcher *watcher;
 };
 
 static void watch_fire(void *context)
 {
     struct watch *watch = context;
-    watch->progress(watch->run, watch->phase);
+    watch->watcher->progress(watch->run, watch->phase);
     run_at(watch->run, clock_monotonic_us() + PROGRESS_INTERVAL_US, watch_fire, watch);
 }
 
@@ -229,9 +229,9 @@ static void delete_jobs(struct run *run)
 }
 
 enum status scenario_run(const struct scenario *scenario, struct run *run,
-                         void (*progress)(struct run *run, const char *phase), struct error *error)
+                         const struct scenario_watcher *watcher, struct error *error)
 {
-    struct watch watch = {run, "logging in", progress};
+    struct watch watch = {run, "logging in", watcher};
     struct pace pace = {.scenario = scenario, .run = run};
     double rate = run->options->rate > 0 ? run->options->rate : scenario->rate;
     watch_fire(&watch);
@@ -246,6 +246,7 @@ enum status scenario_run(const struct scenario *scenario, struct run *run,
     run->begin_us = clock_monotonic_us();
     run->end_us = run->begin_us + (int64_t)run->options->seconds * US_PER_SECOND;
     measure_init(&run->measure, run->begin_us);
+    watcher->begins(run);
     watch.phase = scenario->name;
     if (scenario->begin)
         scenario->begin(run);
@@ -262,6 +263,7 @@ enum status scenario_run(const struct scenario *scenario, struct run *run,
                       "what was begun had not ended %d seconds after the test's time",
                       SCENARIO_DRAIN_SECONDS);
     if (status == STATUS_OK) {
+        watcher->ended(run);
         delete_jobs(run);
         status = run_until(run, clock_monotonic_us() + SCENARIO_DRAIN_SECONDS * US_PER_SECOND, all_has_ended,
                            error);

@@ -32,9 +32,15 @@ const struct scenario *scenario_find(const char *name); /* NULL: there is none *
 /* A heap copy of `text` with the scenarios before it, for --help. */
 char *scenario_help(const char *text);
 
-/* Logs in, prepares, begins work until its time is over, and waits for what was begun. `progress` is called
- * now and then, with what is done at that moment. */
+struct scenario_watcher {
+    void (*progress)(struct run *run, const char *phase); /* now and then, with what is done at that moment */
+    void (*begins)(struct run *run);                      /* now it is measured, */
+    void (*ended)(struct run *run);                       /* and no longer */
+};
+
+/* Logs in and prepares; begins work until its time is over, and waits for what was begun; deletes what it had
+ * prepared. Only what is in the middle is measured. */
 NODISCARD enum status scenario_run(const struct scenario *scenario, struct run *run,
-                                   void (*progress)(struct run *run, const char *phase), struct error *error);
+                                   const struct scenario_watcher *watcher, struct error *error);
 
 #endif

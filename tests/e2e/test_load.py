@@ -11,6 +11,8 @@ import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+import measuring
 import sluice
 
 ACOS = ["A9990", "A9991", "A9992"]
@@ -113,6 +115,18 @@ class ScenariosTest(unittest.TestCase):
         self.assertNotIn("nan", re.sub(r"<[^>]*>", "", page))
         for secret in self.site.credentials.values():
             self.assertNotIn(secret[1], page)
+
+    def test_what_the_server_did_for_tokens_and_prepared_jobs_does_not_count(self):
+        path = self.site.path("many-credentials")
+        with open(self.site.path("credentials"), encoding="utf-8") as file, open(path, "w", encoding="utf-8") as many:
+            many.write(file.read() * 40)
+        pid = self.server.process.pid
+        before = measuring.cpu_seconds(pid)
+        done = load(self.site, self.server.base, "--credentials", path, "--seconds", "1", "export", "--rate", "1",
+                    "--server-pid", pid)
+        whole = measuring.cpu_seconds(pid) - before
+        self.assertGreater(whole, 0.1, "120 tokens cost something")
+        self.assertLess(json.loads(done.stdout)["server"]["cpuSeconds"], whole / 2)
 
     def test_the_report_tells_what_the_table_tells(self):
         path = self.site.path("report.html")
