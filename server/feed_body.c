@@ -1,12 +1,9 @@
 #include "server/feed_body.h"
 
 #include "codec/base/mem.h"
-#include "codec/encoder.h"
 #include "server/file_window.h"
 
 #include <stddef.h>
-
-#define INDEX_WINDOW_BYTES ((size_t)ENCODER_INDEX_ENTRY_SIZE * 1024)
 
 struct feed_body {
     struct body_source source; /* first member */
@@ -18,23 +15,17 @@ struct feed_body {
     bool waiting;                 /* the last answer was BODY_PULL_WAIT */
     bool closed;                  /* while a message is in the mailbox: free when it is delivered */
 
-    struct file_window file;
-    uint64_t at; /* next byte of the file to hand out or to inflate */
+    struct file_cursor cursor; /* of gzip only `file` and `at`: the next byte to hand out */
 
     /* Identity */
-    struct file_window index;
-    uint64_t index_at;
-    struct inflater *inflater;
     struct buffer raw; /* inflated, handed out up to raw_given */
     size_t raw_given;
-    uint64_t raw_done; /* bytes inflated so far */
-    uint32_t crc;
 };
 
 static void release_memory(struct feed_body *body)
 {
-    buffer_release(&body->file.data);
-    buffer_release(&body->index.data);
+    buffer_release(&body->cursor.file.data);
+    buffer_release(&body->cursor.index.data);
     buffer_release(&body->raw);
     body->raw_given = 0;
 }
@@ -42,7 +33,7 @@ static void release_memory(struct feed_body *body)
 static void body_free(struct feed_body *body)
 {
     release_memory(body);
-    inflater_free(body->inflater);
+    inflater_free(body->cursor.inflater);
     export_feed_unref(body->options.feed);
     mem_free(body);
 }
@@ -87,46 +78,9 @@ static void deliver_more(struct message *message, void *receiver)
 /* OK: *ret_chunk holds bytes, or is empty because all that was published has been handed out. */
 static enum file_fill next_gzip(struct feed_body *body, size_t bytes_max, struct slice *ret_chunk)
 {
-    if (body->at == body->view.gzip_bytes)
+    if (body->cursor.at == body->view.gzip_bytes)
         return FILE_FILL_OK;
-    enum file_fill result = file_reader_fill(&body->reader, &body->file, body->at, 1, FILE_BODY_WINDOW_BYTES);
-    if (result != FILE_FILL_OK)
-        return result;
-    size_t skip = (size_t)(body->at - body->file.offset);
-    size_t size = body->file.data.size - skip;
-    if (size > bytes_max)
-        size = bytes_max;
-    *ret_chunk = slice_make(body->file.data.data + skip, size);
-    body->at += size;
-    return FILE_FILL_OK;
-}
-
-static enum file_fill inflate_next(struct feed_body *body)
-{
-    struct encoder_index_entry entry;
-    enum file_fill result = file_reader_fill(&body->reader, &body->index, body->index_at,
-                                             ENCODER_INDEX_ENTRY_SIZE, INDEX_WINDOW_BYTES);
-    if (result != FILE_FILL_OK)
-        return result;
-    encoder_index_entry_load(body->index.data.data + (body->index_at - body->index.offset), &entry);
-    if (entry.gzip_offset != body->at || entry.raw_offset != body->raw_done || entry.raw_bytes == 0 ||
-        entry.raw_bytes > SEGMENT_RAW_MAX || entry.piece_bytes > PIECE_BYTES_MAX ||
-        entry.piece_bytes > body->view.gzip_bytes - body->at)
-        return FILE_FILL_FAIL;
-    result =
-        file_reader_fill(&body->reader, &body->file, body->at, entry.piece_bytes, FILE_BODY_WINDOW_BYTES);
-    if (result != FILE_FILL_OK)
-        return result;
-    char *target = buffer_reserve(&body->raw, entry.raw_bytes);
-    if (!file_window_inflate(&body->file, body->at, entry.piece_bytes, body->inflater, entry.raw_bytes,
-                             target))
-        return FILE_FILL_FAIL;
-    body->crc = crc32_of(body->crc, slice_make(target, entry.raw_bytes));
-    body->raw.size += entry.raw_bytes;
-    body->raw_done += entry.raw_bytes;
-    body->at += entry.piece_bytes;
-    body->index_at += ENCODER_INDEX_ENTRY_SIZE;
-    return FILE_FILL_OK;
+    return file_cursor_take(&body->cursor, &body->reader, bytes_max, ret_chunk);
 }
 
 /* As next_gzip. */
@@ -135,8 +89,11 @@ static enum file_fill next_identity(struct feed_body *body, size_t bytes_max, st
     if (body->raw_given == body->raw.size) {
         buffer_reset(&body->raw);
         body->raw_given = 0;
-        while (body->index_at < body->view.index_bytes && body->raw.size < FILE_BODY_WINDOW_BYTES) {
-            enum file_fill result = inflate_next(body);
+        while (body->cursor.index_at < body->view.index_bytes && body->raw.size < FILE_BODY_WINDOW_BYTES) {
+            struct encoder_index_entry entry;
+            enum file_fill result = file_cursor_peek(&body->cursor, &body->reader, &entry);
+            if (result == FILE_FILL_OK)
+                result = file_cursor_inflate(&body->cursor, &body->reader, &entry, &body->raw);
             if (result == FILE_FILL_WAIT && body->raw.size)
                 break; /* what is there goes out meanwhile */
             if (result != FILE_FILL_OK)
@@ -152,19 +109,6 @@ static enum file_fill next_identity(struct feed_body *body, size_t bytes_max, st
     return FILE_FILL_OK;
 }
 
-/* All pieces of a complete file were handed out: are they what its trailer says? */
-static enum file_fill check_trailer(struct feed_body *body)
-{
-    if (body->at + GZIP_TRAILER_SIZE != body->view.gzip_bytes)
-        return FILE_FILL_FAIL;
-    enum file_fill result =
-        file_reader_fill(&body->reader, &body->file, body->at, GZIP_TRAILER_SIZE, GZIP_TRAILER_SIZE);
-    if (result != FILE_FILL_OK)
-        return result;
-    const char *trailer = body->file.data.data + (body->at - body->file.offset);
-    return gzip_trailer_is(trailer, body->crc, body->raw_done) ? FILE_FILL_OK : FILE_FILL_FAIL;
-}
-
 /* ---- the source ---- */
 
 static enum body_pull pull(struct feed_body *body, size_t bytes_max, struct slice *ret_chunk)
@@ -175,8 +119,8 @@ static enum body_pull pull(struct feed_body *body, size_t bytes_max, struct slic
             return BODY_PULL_WAIT;
         if (!body->reader.busy) {
             body->view = export_feed_look(body->options.feed);
-            body->file.file_bytes = body->view.gzip_bytes;
-            body->index.file_bytes = body->view.index_bytes;
+            body->cursor.file.file_bytes = body->view.gzip_bytes;
+            body->cursor.index.file_bytes = body->view.index_bytes;
         }
         if (body->view.state == EXPORT_FEED_BROKEN)
             return BODY_PULL_FAIL;
@@ -186,7 +130,7 @@ static enum body_pull pull(struct feed_body *body, size_t bytes_max, struct slic
             return BODY_PULL_MORE;
         if (result == FILE_FILL_OK && body->view.state == EXPORT_FEED_COMPLETE) {
             if (is_identity)
-                result = check_trailer(body);
+                result = file_cursor_check_trailer(&body->cursor, &body->reader);
             if (result == FILE_FILL_OK)
                 return BODY_PULL_END;
         }
@@ -227,8 +171,8 @@ struct body_source *feed_body_new(const struct feed_body_options *options)
     body->source.close = body_close;
     body->options = *options;
     export_feed_ref(options->feed);
-    body->file.fd = export_feed_fd(options->feed);
-    body->index.fd = export_feed_index_fd(options->feed);
+    body->cursor.file.fd = export_feed_fd(options->feed);
+    body->cursor.index.fd = export_feed_index_fd(options->feed);
     body->reader.io = options->io;
     body->reader.finished = finished_read;
     body->reader.task.dropped = dropped;
@@ -236,8 +180,8 @@ struct body_source *feed_body_new(const struct feed_body_options *options)
     body->waiter.message.deliver = deliver_more;
     body->waiter.reply_to = options->reply_to;
     if (options->coding == FILE_CODING_IDENTITY) {
-        body->at = GZIP_HEADER_SIZE;
-        body->inflater = inflater_new();
+        body->cursor.at = GZIP_HEADER_SIZE;
+        body->cursor.inflater = inflater_new();
     }
     return &body->source;
 }

@@ -3,7 +3,6 @@
 #include "codec/base/check.h"
 #include "codec/base/failpoint.h"
 #include "codec/base/mem.h"
-#include "codec/encoder.h"
 #include "server/field_list.h"
 #include "server/file_window.h"
 
@@ -12,8 +11,6 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#define INDEX_WINDOW_BYTES ((size_t)ENCODER_INDEX_ENTRY_SIZE * 1024)
 
 struct file_body {
     struct body_source source; /* first member */
@@ -30,33 +27,27 @@ struct file_body {
     size_t range_at;   /* the range that is handed out */
     uint64_t given;    /* bytes of it that were handed out */
     size_t text_given; /* bytes of the text before it that were handed out */
-    bool is_placed;    /* `at` and what goes with it stand at the range's begin */
+    bool is_placed;    /* the cursor stands at the range's begin */
 
-    struct file_window file;
-    uint64_t at; /* next byte of the file to hand out or to inflate */
+    struct file_cursor cursor; /* of gzip only `file` and `at`: the next byte to hand out */
 
     /* Identity */
-    struct file_window index;
-    uint64_t index_at;
-    struct inflater *inflater;
     struct buffer raw; /* inflated, handed out up to raw_given */
     size_t raw_given;
     bool raw_is_ready; /* nothing that has to be checked first stands between it and the client */
     size_t raw_skip;   /* bytes of the next piece that lie before the range */
-    uint64_t raw_done; /* bytes inflated so far */
-    uint32_t crc;
 };
 
 static void body_free(struct file_body *body)
 {
-    if (body->file.fd >= 0)
-        close(body->file.fd);
-    if (body->index.fd >= 0)
-        close(body->index.fd);
-    buffer_release(&body->file.data);
-    buffer_release(&body->index.data);
+    if (body->cursor.file.fd >= 0)
+        close(body->cursor.file.fd);
+    if (body->cursor.index.fd >= 0)
+        close(body->cursor.index.fd);
+    buffer_release(&body->cursor.file.data);
+    buffer_release(&body->cursor.index.data);
     buffer_release(&body->raw);
-    inflater_free(body->inflater);
+    inflater_free(body->cursor.inflater);
     mem_free(body->path);
     mem_free(body->index_path);
     mem_free(body);
@@ -84,21 +75,15 @@ static enum body_pull pull_gzip(struct file_body *body, size_t bytes_max, struct
 {
     if (body->reader.busy)
         return BODY_PULL_WAIT;
-    switch (file_reader_fill(&body->reader, &body->file, body->at, 1, FILE_BODY_WINDOW_BYTES)) {
+    switch (file_cursor_take(&body->cursor, &body->reader, bytes_max, ret_chunk)) {
     case FILE_FILL_OK:
-        break;
+        return BODY_PULL_MORE;
     case FILE_FILL_WAIT:
         return BODY_PULL_WAIT;
     case FILE_FILL_FAIL:
-        return BODY_PULL_FAIL;
+        break;
     }
-    size_t skip = (size_t)(body->at - body->file.offset);
-    size_t size = body->file.data.size - skip;
-    if (size > bytes_max)
-        size = bytes_max;
-    *ret_chunk = slice_make(body->file.data.data + skip, size);
-    body->at += size;
-    return BODY_PULL_MORE;
+    return BODY_PULL_FAIL;
 }
 
 /* ---- identity ---- */
@@ -113,72 +98,28 @@ static bool range_is_whole(const struct file_body *body)
     return range_now(body)->begin == 0 && range_now(body)->end == body->options.raw_bytes;
 }
 
-/* The entry that comes next. */
-static enum file_fill index_peek(struct file_body *body, struct encoder_index_entry *ret_entry)
-{
-    enum file_fill result = file_reader_fill(&body->reader, &body->index, body->index_at,
-                                             ENCODER_INDEX_ENTRY_SIZE, INDEX_WINDOW_BYTES);
-    if (result != FILE_FILL_OK)
-        return result;
-    encoder_index_entry_load(body->index.data.data + (body->index_at - body->index.offset), ret_entry);
-    bool fits = ret_entry->gzip_offset == body->at && ret_entry->raw_offset == body->raw_done &&
-                ret_entry->raw_bytes > 0 && ret_entry->raw_bytes <= SEGMENT_RAW_MAX &&
-                ret_entry->piece_bytes <= PIECE_BYTES_MAX &&
-                ret_entry->raw_bytes <= body->options.raw_bytes - body->raw_done;
-    return fits ? FILE_FILL_OK : FILE_FILL_FAIL;
-}
-
-/* Inflates the piece of `entry` behind what `raw` holds. */
-static enum file_fill inflate_next(struct file_body *body, const struct encoder_index_entry *entry)
-{
-    /* Behind every piece stand at least the trailer's bytes: with them the inflating needs no more room. */
-    enum file_fill result = file_reader_fill(&body->reader, &body->file, body->at,
-                                             entry->piece_bytes + DEFLATE_END_SIZE, FILE_BODY_WINDOW_BYTES);
-    if (result != FILE_FILL_OK)
-        return result;
-    char *target = buffer_reserve(&body->raw, entry->raw_bytes);
-    if (!file_window_inflate(&body->file, body->at, entry->piece_bytes, body->inflater, entry->raw_bytes,
-                             target))
-        return FILE_FILL_FAIL;
-    body->crc = crc32_of(body->crc, slice_make(target, entry->raw_bytes));
-    body->raw.size += entry->raw_bytes;
-    body->raw_done += entry->raw_bytes;
-    body->at += entry->piece_bytes;
-    body->index_at += ENCODER_INDEX_ENTRY_SIZE;
-    return FILE_FILL_OK;
-}
-
-/* After the last piece: does what was inflated agree with the file's trailer? */
-static enum file_fill check_trailer(struct file_body *body)
-{
-    if (body->raw_done != body->options.raw_bytes || body->at + GZIP_TRAILER_SIZE != body->file.file_bytes)
-        return FILE_FILL_FAIL;
-    enum file_fill result =
-        file_reader_fill(&body->reader, &body->file, body->at, GZIP_TRAILER_SIZE, GZIP_TRAILER_SIZE);
-    if (result != FILE_FILL_OK)
-        return result;
-    const char *trailer = body->file.data.data + (body->at - body->file.offset);
-    return gzip_trailer_is(trailer, body->crc, body->raw_done) ? FILE_FILL_OK : FILE_FILL_FAIL;
-}
-
 /* Inflates until a window's worth is there, or the range's end. The last piece of all is only given out once
  * it is known that all of them were right. */
 static enum file_fill fill_raw(struct file_body *body)
 {
-    while (body->raw_done < range_now(body)->end) {
+    while (body->cursor.raw_at < range_now(body)->end) {
         struct encoder_index_entry entry;
-        enum file_fill result = index_peek(body, &entry);
+        enum file_fill result = file_cursor_peek(&body->cursor, &body->reader, &entry);
+        if (result == FILE_FILL_OK && entry.raw_bytes > body->options.raw_bytes - body->cursor.raw_at)
+            return FILE_FILL_FAIL;
         if (result == FILE_FILL_OK && body->raw.size &&
             body->raw.size + entry.raw_bytes > FILE_BODY_WINDOW_BYTES)
             return FILE_FILL_OK;
         if (result == FILE_FILL_OK)
-            result = inflate_next(body, &entry);
+            result = file_cursor_inflate(&body->cursor, &body->reader, &entry, &body->raw);
         if (result == FILE_FILL_WAIT && body->raw.size)
             return FILE_FILL_OK; /* what is there goes out meanwhile */
         if (result != FILE_FILL_OK)
             return result;
     }
-    return range_is_whole(body) ? check_trailer(body) : FILE_FILL_OK;
+    if (!range_is_whole(body))
+        return FILE_FILL_OK;
+    return file_cursor_check_trailer(&body->cursor, &body->reader);
 }
 
 static enum body_pull pull_identity(struct file_body *body, size_t bytes_max, struct slice *ret_chunk)
@@ -213,7 +154,7 @@ static bool index_read(struct file_body *body, uint64_t number, struct encoder_i
     char bytes[ENCODER_INDEX_ENTRY_SIZE];
     ssize_t got;
     do {
-        got = pread(body->index.fd, bytes, sizeof bytes, (off_t)(number * sizeof bytes));
+        got = pread(body->cursor.index.fd, bytes, sizeof bytes, (off_t)(number * sizeof bytes));
     } while (got < 0 && errno == EINTR);
     if (got != sizeof bytes)
         return false;
@@ -225,7 +166,8 @@ static bool index_read(struct file_body *body, uint64_t number, struct encoder_i
 static bool place_identity(struct file_body *body)
 {
     struct encoder_index_entry entry;
-    uint64_t low = 0, high = body->index.file_bytes / ENCODER_INDEX_ENTRY_SIZE; /* it is in [low, high) */
+    uint64_t low = 0,
+             high = body->cursor.index.file_bytes / ENCODER_INDEX_ENTRY_SIZE; /* it is in [low, high) */
     while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2;
         if (!index_read(body, middle, &entry))
@@ -235,9 +177,9 @@ static bool place_identity(struct file_body *body)
     if (high == 0 || !index_read(body, low, &entry) || entry.raw_offset > range_now(body)->begin ||
         range_now(body)->begin - entry.raw_offset >= entry.raw_bytes)
         return false;
-    body->index_at = low * ENCODER_INDEX_ENTRY_SIZE;
-    body->at = entry.gzip_offset;
-    body->raw_done = entry.raw_offset;
+    body->cursor.index_at = low * ENCODER_INDEX_ENTRY_SIZE;
+    body->cursor.at = entry.gzip_offset;
+    body->cursor.raw_at = entry.raw_offset;
     body->raw_skip = (size_t)(range_now(body)->begin - entry.raw_offset);
     body->is_placed = true;
     return true;
@@ -255,9 +197,9 @@ static bool range_place(struct file_body *body)
     buffer_reset(&body->raw);
     body->raw_given = 0;
     body->raw_is_ready = false;
-    body->crc = 0;
+    body->cursor.crc = 0;
     if (body->options.coding == FILE_CODING_GZIP) {
-        body->at = range_now(body)->begin;
+        body->cursor.at = range_now(body)->begin;
         body->is_placed = true;
         return true;
     }
@@ -348,12 +290,12 @@ static void task_open(struct io_task *task)
 {
     struct file_body *body = body_of_task(task);
     struct error *error = &body->error;
-    enum status status = window_open(&body->file, body->path, error);
-    if (status == STATUS_OK && body->file.file_bytes != body->options.gzip_bytes)
+    enum status status = window_open(&body->cursor.file, body->path, error);
+    if (status == STATUS_OK && body->cursor.file.file_bytes != body->options.gzip_bytes)
         status = error_set(error, STATUS_CORRUPT, "%s has another size than when it was written", body->path);
     if (status == STATUS_OK && body->index_path) {
-        status = window_open(&body->index, body->index_path, error);
-        if (status == STATUS_OK && body->index.file_bytes % ENCODER_INDEX_ENTRY_SIZE)
+        status = window_open(&body->cursor.index, body->index_path, error);
+        if (status == STATUS_OK && body->cursor.index.file_bytes % ENCODER_INDEX_ENTRY_SIZE)
             status = error_set(error, STATUS_CORRUPT, "%s is no index", body->index_path);
     }
     if (status == STATUS_OK && body->index_path && !place_identity(body))
@@ -390,11 +332,11 @@ struct file_body *file_body_open(const struct file_body_options *options)
     body->source.close = body_close;
     body->options = *options;
     body->path = mem_strdup(options->path);
-    body->file.fd = -1;
-    body->index.fd = -1;
+    body->cursor.file.fd = -1;
+    body->cursor.index.fd = -1;
     if (identity) {
         body->index_path = mem_strdup(options->index_path);
-        body->inflater = inflater_new();
+        body->cursor.inflater = inflater_new();
     }
     body->ranges[0] = (struct byte_range){0, identity ? options->raw_bytes : options->gzip_bytes};
     body->range_count = 1;

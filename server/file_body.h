@@ -24,8 +24,6 @@
 #include "server/io_workers.h"
 #include "server/precondition.h"
 
-#define FILE_BODY_WINDOW_BYTES ((size_t)256 * 1024)
-
 enum file_coding { FILE_CODING_GZIP, FILE_CODING_IDENTITY };
 
 struct file_body;

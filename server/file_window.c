@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-#define READAHEAD_BYTES ((size_t)4 * 1024 * 1024) /* that an I/O worker brings into the page cache */
+#define READAHEAD_BYTES    ((size_t)4 * 1024 * 1024) /* that an I/O worker brings into the page cache */
+#define INDEX_WINDOW_BYTES ((size_t)ENCODER_INDEX_ENTRY_SIZE * 1024)
+/* Deflate grows what it cannot compress by five bytes a block of 64 KB at most; twice is more than enough. */
+#define PIECE_BYTES_MAX (2 * SEGMENT_RAW_MAX)
 
 /* Reads into the window until it holds `bytes` from `offset` on. What is there already is kept. */
 static enum file_fill window_read(struct file_window *window, uint64_t offset, size_t bytes, int flags)
@@ -86,18 +89,85 @@ enum file_fill file_reader_fill(struct file_reader *reader, struct file_window *
     return FILE_FILL_WAIT;
 }
 
-bool file_window_inflate(struct file_window *window, uint64_t offset, size_t piece_bytes,
-                         struct inflater *inflater, size_t raw_bytes, char *target)
+/* ---- cursors ---- */
+
+enum file_fill file_cursor_take(struct file_cursor *cursor, struct file_reader *reader, size_t bytes_max,
+                                struct slice *ret_chunk)
 {
+    struct file_window *file = &cursor->file;
+    enum file_fill result = file_reader_fill(reader, file, cursor->at, 1, FILE_BODY_WINDOW_BYTES);
+    if (result != FILE_FILL_OK)
+        return result;
+    size_t skip = (size_t)(cursor->at - file->offset);
+    size_t size = file->data.size - skip;
+    if (size > bytes_max)
+        size = bytes_max;
+    *ret_chunk = slice_make(file->data.data + skip, size);
+    cursor->at += size;
+    return FILE_FILL_OK;
+}
+
+enum file_fill file_cursor_peek(struct file_cursor *cursor, struct file_reader *reader,
+                                struct encoder_index_entry *ret_entry)
+{
+    enum file_fill result = file_reader_fill(reader, &cursor->index, cursor->index_at,
+                                             ENCODER_INDEX_ENTRY_SIZE, INDEX_WINDOW_BYTES);
+    if (result != FILE_FILL_OK)
+        return result;
+    encoder_index_entry_load(cursor->index.data.data + (cursor->index_at - cursor->index.offset), ret_entry);
+    bool fits = ret_entry->gzip_offset == cursor->at && ret_entry->raw_offset == cursor->raw_at &&
+                ret_entry->raw_bytes > 0 && ret_entry->raw_bytes <= SEGMENT_RAW_MAX &&
+                ret_entry->piece_bytes <= PIECE_BYTES_MAX && cursor->at <= cursor->file.file_bytes &&
+                ret_entry->piece_bytes <= cursor->file.file_bytes - cursor->at;
+    return fits ? FILE_FILL_OK : FILE_FILL_FAIL;
+}
+
+/* DEFLATE_END is put behind the piece for a moment, over what stands there or into unused room. */
+static bool inflate_piece(struct file_cursor *cursor, const struct encoder_index_entry *entry, char *target)
+{
+    struct file_window *file = &cursor->file;
+    size_t piece_bytes = entry->piece_bytes;
     char kept[DEFLATE_END_SIZE];
-    CHECK(window_holds(window, offset, piece_bytes));
-    /* DEFLATE_END is put behind the piece for a moment, over what stands there or into unused room. */
-    if (!window_holds(window, offset, piece_bytes + DEFLATE_END_SIZE))
-        buffer_reserve(&window->data, DEFLATE_END_SIZE);
-    char *piece = window->data.data + (offset - window->offset), *behind = piece + piece_bytes;
+    if (!window_holds(file, cursor->at, piece_bytes + DEFLATE_END_SIZE))
+        buffer_reserve(&file->data, DEFLATE_END_SIZE);
+    char *piece = file->data.data + (cursor->at - file->offset), *behind = piece + piece_bytes;
     memcpy(kept, behind, DEFLATE_END_SIZE);
     memcpy(behind, DEFLATE_END, DEFLATE_END_SIZE);
-    enum status status = inflater_piece(inflater, slice_make(piece, piece_bytes), raw_bytes, target, NULL);
+    enum status status =
+        inflater_piece(cursor->inflater, slice_make(piece, piece_bytes), entry->raw_bytes, target, NULL);
     memcpy(behind, kept, DEFLATE_END_SIZE);
     return status == STATUS_OK;
+}
+
+enum file_fill file_cursor_inflate(struct file_cursor *cursor, struct file_reader *reader,
+                                   const struct encoder_index_entry *entry, struct buffer *raw)
+{
+    /* With what stands behind the piece, or inflating would make the window grow. */
+    uint64_t behind = cursor->file.file_bytes - cursor->at - entry->piece_bytes;
+    size_t bytes = entry->piece_bytes + (behind < DEFLATE_END_SIZE ? (size_t)behind : DEFLATE_END_SIZE);
+    enum file_fill result =
+        file_reader_fill(reader, &cursor->file, cursor->at, bytes, FILE_BODY_WINDOW_BYTES);
+    if (result != FILE_FILL_OK)
+        return result;
+    char *target = buffer_reserve(raw, entry->raw_bytes);
+    if (!inflate_piece(cursor, entry, target))
+        return FILE_FILL_FAIL;
+    cursor->crc = crc32_of(cursor->crc, slice_make(target, entry->raw_bytes));
+    raw->size += entry->raw_bytes;
+    cursor->raw_at += entry->raw_bytes;
+    cursor->at += entry->piece_bytes;
+    cursor->index_at += ENCODER_INDEX_ENTRY_SIZE;
+    return FILE_FILL_OK;
+}
+
+enum file_fill file_cursor_check_trailer(struct file_cursor *cursor, struct file_reader *reader)
+{
+    if (cursor->at + GZIP_TRAILER_SIZE != cursor->file.file_bytes)
+        return FILE_FILL_FAIL;
+    enum file_fill result =
+        file_reader_fill(reader, &cursor->file, cursor->at, GZIP_TRAILER_SIZE, GZIP_TRAILER_SIZE);
+    if (result != FILE_FILL_OK)
+        return result;
+    const char *trailer = cursor->file.data.data + (cursor->at - cursor->file.offset);
+    return gzip_trailer_is(trailer, cursor->crc, cursor->raw_at) ? FILE_FILL_OK : FILE_FILL_FAIL;
 }

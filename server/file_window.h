@@ -3,7 +3,7 @@
  * with RWF_NOWAIT), the rest by an I/O worker.
  *
  * A window is a stretch of a file in memory. A reader belongs to one body and has at most one read on its
- * way.
+ * way. A cursor goes through an export's file, piece by piece along its index.
  *
  * Threading: the body's thread; while `busy` the windows belong to the I/O worker.
  */
@@ -11,12 +11,12 @@
 #define SERVER_FILE_WINDOW_H
 
 #include "codec/base/buffer.h"
+#include "codec/encoder.h"
 #include "server/io_workers.h"
 
 #include <stdint.h>
 
-/* Deflate grows what it cannot compress by five bytes a block of 64 KB at most; twice is more than enough. */
-#define PIECE_BYTES_MAX (2 * SEGMENT_RAW_MAX)
+#define FILE_BODY_WINDOW_BYTES ((size_t)256 * 1024)
 
 struct file_window {
     int fd;
@@ -48,10 +48,28 @@ struct file_reader {
 enum file_fill file_reader_fill(struct file_reader *reader, struct file_window *window, uint64_t offset,
                                 size_t bytes, size_t bytes_max);
 
-/* Inflates the piece at `offset`, which the window holds, into raw_bytes at `target`. False: it is not right.
- */
-struct inflater;
-bool file_window_inflate(struct file_window *window, uint64_t offset, size_t piece_bytes,
-                         struct inflater *inflater, size_t raw_bytes, char *target);
+/* A place in a file, and for identity bytes in its index: the piece that comes next. The windows' data and
+ * the inflater are the owner's to release. */
+struct file_cursor {
+    struct file_window file;
+    uint64_t at; /* the next byte of the file */
+    struct file_window index;
+    uint64_t index_at; /* the piece's entry */
+    uint64_t raw_at;   /* its bytes, in the identity bytes */
+    uint32_t crc;      /* of all that was inflated */
+    struct inflater *inflater;
+};
+
+/* The next bytes of the file as they are, one to bytes_max of them; they stay until the next call. */
+enum file_fill file_cursor_take(struct file_cursor *cursor, struct file_reader *reader, size_t bytes_max,
+                                struct slice *ret_chunk);
+/* The piece's entry, if it fits what comes before it. */
+enum file_fill file_cursor_peek(struct file_cursor *cursor, struct file_reader *reader,
+                                struct encoder_index_entry *ret_entry);
+/* Inflates it, appends it to `raw` and goes on to the next. Nothing is done unless OK. */
+enum file_fill file_cursor_inflate(struct file_cursor *cursor, struct file_reader *reader,
+                                   const struct encoder_index_entry *entry, struct buffer *raw);
+/* Behind the last piece: does the file end here, and with a trailer that agrees with all of them? */
+enum file_fill file_cursor_check_trailer(struct file_cursor *cursor, struct file_reader *reader);
 
 #endif
