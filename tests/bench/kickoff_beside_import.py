@@ -252,7 +252,7 @@ TITLES = {
 
 
 def markdown(report):
-    where, raw = report["machine"], report["raw_bytes"]
+    raw = report["raw_bytes"]
     lines = ["A smoke run: its times mean nothing.\n"] if report["smoke"] else []
     lines += [
         f"{report['beneficiaries']:,} beneficiaries of {report['acos']} ACOs, one year: {report['lines']:,} resources, {raw:,} bytes of "
@@ -282,11 +282,7 @@ def markdown(report):
         "",
         f"The client sent {quantile(lags, .99) * 1e3:.1f} ms late at p99, which is part of the latencies.",
         "",
-        f"Machine: {where['cpu']}, {where['cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB; {where['disk']} "
-        f"with {where['file_system']} ({where['mount_options']}); {where['system']}, Linux {where['kernel']}; load "
-        f"{where['load_before']:.2f} when it began. Commit {report['commit']}. Command:",
-        "",
-        f"    {report['command']}",
+        common.machine_sentence(report),
     ]
     return "\n".join(lines)
 

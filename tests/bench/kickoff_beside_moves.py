@@ -91,10 +91,7 @@ def markdown(report):
             values = [value * 1e3 for found in report["rounds"] for value in found[kind][key]]
             lines.append(f"| {kind}, as the {side} sees it | {len(values):,} | {beside.quantile(values, .5):.1f} | "
                          f"{beside.quantile(values, .99):.1f} | {max(values):.1f} |")
-    where = report["machine"]
-    lines += ["", f"Machine: {where['cpu']}, {where['cores']} cores; {where['disk']} with {where['file_system']}; load "
-              f"{where['load_before']:.2f} when it began. Commit {report['commit']}. Command:", "",
-              f"    {report['command']}"]
+    lines += ["", beside.common.machine_sentence(report)]
     return "\n".join(lines)
 
 
