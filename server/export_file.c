@@ -352,7 +352,8 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
 
 /* ---- the end ---- */
 
-/* Syncs, renames, syncs the folder: in this order, so that a name never stands before its bytes. */
+/* Syncs, renames, syncs the folder: in this order, so that a name never stands before its bytes. The folder
+ * has to be opened, and descriptors may be short: those of the files are given back before. */
 static enum status publish(struct export_file *file, struct export_output *outputs[], size_t count,
                            struct error *error)
 {
@@ -361,6 +362,8 @@ static enum status publish(struct export_file *file, struct export_output *outpu
         status = export_output_sync(outputs[i], error);
     for (size_t i = 0; status == STATUS_OK && i < count; i++)
         status = export_output_publish(outputs[i], error);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        export_output_release(outputs[i]);
     if (status == STATUS_OK && count)
         status = job_files_sync(file->dir, file->job->id, error);
     return status;
@@ -382,6 +385,8 @@ enum status export_file_finish(struct export_file *file, struct export_file_resu
         outputs[count++] = &file->data;
     }
     encoder_clear_output(file->encoder);
+    CHECK(status != STATUS_OK || !encoder_count(file->encoder) ||
+          encoder_gzip_bytes(file->encoder) == file->data.bytes);
     note_how_many_more(file);
     if (status == STATUS_OK && file->errors.size) {
         status = export_output_open(&errors, file->dir, file->job->id, file->plan->uuid,
@@ -403,6 +408,5 @@ enum status export_file_finish(struct export_file *file, struct export_file_resu
         .errors = file->error_count,
         .sync_us = clock_monotonic_us() - sync_begin_us,
     };
-    CHECK(ret_result->count == 0 || ret_result->gzip_bytes == file->data.bytes);
     return STATUS_OK;
 }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -563,6 +564,36 @@ static void cancel_by_somebody_else_ends_the_job(void **state)
     export_fixture_close(&fixture);
 }
 
+/* Descriptors run out while a file is written. It is finished with those that it has; the next file waits. */
+static void export_waits_while_file_descriptors_are_short(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct rlimit before;
+    export_fixture_open(&fixture);
+    fixture.options.workers = 1;
+    fixture.options.slice_us = 1;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 60, 1);
+    export_fixture_start(&fixture);
+    uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+    int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+    while (export_fixture_count_names(&fixture, id) < 3) /* progress, data, index */
+        export_fixture_wait(deadline_us, "a file is begun");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(next >= 0);
+    close(next);
+    struct rlimit none = {.rlim_cur = (rlim_t)next, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct job job = export_fixture_job(&fixture, id);
+    for (; job_state_is_active(job.state) && !some_file_is_done(&job); job = export_fixture_job(&fixture, id))
+        export_fixture_wait(deadline_us, "a file is done");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+    export_fixture_close(&fixture);
+}
+
 static void full_disk_fails_the_job_and_leaves_nothing(void **state)
 {
     (void)state;
@@ -1036,6 +1067,7 @@ int main(void)
         cmocka_unit_test(progress_does_not_fall_over_a_restart),
         cmocka_unit_test(delete_stops_a_running_job_and_frees_the_endpoint_at_once),
         cmocka_unit_test(cancel_by_somebody_else_ends_the_job),
+        cmocka_unit_test(export_waits_while_file_descriptors_are_short),
         cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),
         cmocka_unit_test(ignored_parameters_stand_in_the_error_file),
         cmocka_unit_test(damaged_segment_costs_only_itself),
