@@ -19,8 +19,7 @@
 
 /* A record's bytes at most. Not the 16384 of RFC 8446: records of a whole number of pages would all lie alike
  * to the buffer that OpenSSL copies them to, and where that is 1 to 31 bytes further in its page than they
- * are in theirs `rep movsb` takes thirty times as long (AMD Zen 3; a third of a download's processor time).
- */
+ * are in theirs `rep movsb` takes thirty times as long (AMD Zen 3; a third of a download's time). */
 #define RECORD_BYTES (16384 - 64)
 
 struct tls_context {
