@@ -9,6 +9,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import sluice
 
+IDLE = os.path.join(sluice.ROOT, "tests", "bench", "idle_connections.py")
 MOVES = os.path.join(sluice.ROOT, "tests", "bench", "kickoff_beside_moves.py")
 SCRIPT = os.path.join(sluice.ROOT, "tests", "bench", "export_against_copy.py")
 
@@ -205,6 +206,18 @@ class TargetsTest(unittest.TestCase):
         for part in ("times mean nothing", "1 % changed", "ten times larger", "p99", "64 at once", "RssAnon", "`start.cold.ms`",
                      "Machine", "Commit", "--smoke"):
             self.assertIn(part, text)
+
+
+class IdleConnectionsTest(unittest.TestCase):
+    def test_every_connection_is_held_and_its_memory_and_the_polls_beside_it_are_reported(self):
+        # The script itself polls on each connection before and after the load, and ends with 1 if one was closed.
+        report = json.loads(sluice.run(sys.executable, IDLE, "--smoke", "--json").stdout)
+        self.assertEqual(report["connections"], 20)
+        self.assertEqual(report["status"]["done"], 100)
+        self.assertGreater(report["rss_anon"], 0)
+        sys.path.insert(0, os.path.dirname(IDLE))
+        import idle_connections
+        self.assertIn("figures mean nothing", idle_connections.markdown(report))
 
 
 if __name__ == "__main__":
