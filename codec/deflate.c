@@ -7,8 +7,9 @@
 #include <libdeflate.h>
 #include <zlib.h>
 
-#define FAST_LEVEL 3 /* of ISA-L */
+#define GOOD_LEVEL 6 /* of libdeflate */
 #define BEST_LEVEL 9 /* of libdeflate */
+#define FAST_LEVEL 1 /* of ISA-L */
 
 static const char sync_marker[4] = "\x00\x00\xff\xff";
 
@@ -16,8 +17,8 @@ struct deflater {
     /* DEFLATE_LEVEL_FAST, else NULL */
     struct isal_zstream *fast;
     uint8_t *fast_memory;
-    /* DEFLATE_LEVEL_BEST, else NULL */
-    struct libdeflate_compressor *best;
+    /* The others, else NULL */
+    struct libdeflate_compressor *dense;
     z_stream walker;
     struct buffer walked;
 };
@@ -27,10 +28,10 @@ struct deflater *deflater_new(enum deflate_level level)
     struct deflater *deflater = mem_new(struct deflater);
     if (level == DEFLATE_LEVEL_FAST) {
         deflater->fast = mem_new(struct isal_zstream);
-        deflater->fast_memory = mem_zalloc(ISAL_DEF_LVL3_DEFAULT);
+        deflater->fast_memory = mem_zalloc(ISAL_DEF_LVL1_DEFAULT);
     } else {
-        deflater->best = libdeflate_alloc_compressor(BEST_LEVEL);
-        CHECK(deflater->best);
+        deflater->dense = libdeflate_alloc_compressor(level == DEFLATE_LEVEL_BEST ? BEST_LEVEL : GOOD_LEVEL);
+        CHECK(deflater->dense);
         CHECK(inflateInit2(&deflater->walker, -MAX_WBITS) == Z_OK);
     }
     return deflater;
@@ -40,9 +41,9 @@ void deflater_free(struct deflater *deflater)
 {
     if (!deflater)
         return;
-    if (deflater->best) {
+    if (deflater->dense) {
         inflateEnd(&deflater->walker);
-        libdeflate_free_compressor(deflater->best);
+        libdeflate_free_compressor(deflater->dense);
     }
     mem_free(deflater->fast);
     mem_free(deflater->fast_memory);
@@ -56,7 +57,7 @@ static void piece_fast(struct deflater *deflater, struct slice raw, struct buffe
     isal_deflate_init(stream);
     stream->level = FAST_LEVEL;
     stream->level_buf = deflater->fast_memory;
-    stream->level_buf_size = ISAL_DEF_LVL3_DEFAULT;
+    stream->level_buf_size = ISAL_DEF_LVL1_DEFAULT;
     stream->flush = SYNC_FLUSH;
     stream->end_of_stream = 0;
     stream->next_in = (uint8_t *)(uintptr_t)raw.data; /* the library takes no const, and writes nothing */
@@ -100,13 +101,13 @@ static void stream_walk(struct deflater *deflater, struct slice stream, size_t r
     }
 }
 
-static void piece_best(struct deflater *deflater, struct slice raw, struct buffer *target)
+static void piece_dense(struct deflater *deflater, struct slice raw, struct buffer *target)
 {
     size_t begin = target->size;
-    size_t room = libdeflate_deflate_compress_bound(deflater->best, raw.size);
+    size_t room = libdeflate_deflate_compress_bound(deflater->dense, raw.size);
     char *room_begin = buffer_reserve(target, room);
     target->size +=
-        libdeflate_deflate_compress(deflater->best, raw.size ? raw.data : "", raw.size, room_begin, room);
+        libdeflate_deflate_compress(deflater->dense, raw.size ? raw.data : "", raw.size, room_begin, room);
     CHECK(target->size > begin);
     struct slice stream = slice_skip(buffer_slice(target), begin);
     size_t last_block;
@@ -131,7 +132,7 @@ void deflater_piece(struct deflater *deflater, struct slice raw, struct buffer *
     if (deflater->fast)
         piece_fast(deflater, raw, target);
     else
-        piece_best(deflater, raw, target);
+        piece_dense(deflater, raw, target);
     CHECK(target->size - begin >= sizeof sync_marker);
     CHECK(memcmp(target->data + target->size - sizeof sync_marker, sync_marker, sizeof sync_marker) == 0);
 }

@@ -1,6 +1,7 @@
 /*
- * Raw deflate (RFC 1951), three libraries behind one face: ISA-L compresses fast, libdeflate compresses well
- * and inflates, zlib finds block boundaries and combines CRCs (docs/decisions/compression.md).
+ * Raw deflate (RFC 1951), three libraries behind one face: libdeflate compresses what is kept, and inflates;
+ * ISA-L compresses what somebody waits for; zlib finds block boundaries and combines CRCs
+ * (docs/decisions/compression.md).
  *
  * A *piece* is a run of deflate blocks that needs nothing before it and ends on a byte boundary without a
  * final block, so pieces can be copied behind one another. Its last four bytes are 00 00 FF FF, the empty
@@ -18,8 +19,9 @@
 #include <stdint.h>
 
 enum deflate_level {
-    DEFLATE_LEVEL_FAST, /* import, filtered exports */
-    DEFLATE_LEVEL_BEST  /* compaction */
+    DEFLATE_LEVEL_GOOD, /* imports */
+    DEFLATE_LEVEL_BEST, /* compaction */
+    DEFLATE_LEVEL_FAST  /* what an export picks out of a segment; in no segment */
 };
 
 #define DEFLATE_END           "\x03\x00" /* an empty final block with fixed codes */
@@ -30,7 +32,8 @@ enum deflate_level {
 struct deflater;
 struct deflater *deflater_new(enum deflate_level level);
 void deflater_free(struct deflater *deflater);
-/* Appends one piece that holds `raw`. The same input gives the same bytes on the same machine. */
+/* Appends one piece that holds `raw`. The same input gives the same bytes; at DEFLATE_LEVEL_FAST only on
+ * processors of the same kind. */
 void deflater_piece(struct deflater *deflater, struct slice raw, struct buffer *target);
 
 struct inflater;

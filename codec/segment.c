@@ -127,6 +127,7 @@ struct segment_builder {
 struct segment_builder *segment_builder_new(enum deflate_level level)
 {
     struct segment_builder *builder = mem_new(struct segment_builder);
+    CHECK(level <= DEFLATE_LEVEL_BEST);
     builder->level = level;
     builder->deflater = deflater_new(level);
     return builder;

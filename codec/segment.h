@@ -77,7 +77,7 @@ struct segment {
     uint32_t crc_operator;
     int64_t oldest_us; /* stamps */
     int64_t newest_us;
-    enum deflate_level level; /* of the piece */
+    enum deflate_level level; /* of the piece: good or best */
     struct slice table;       /* the columns */
     struct slice hashes;      /* u64 each */
     struct slice piece;       /* without DEFLATE_END, which follows it in memory */

@@ -62,7 +62,7 @@ struct packer *packer_new(struct store *store)
     struct packer *packer = mem_new(struct packer);
     packer->store = store;
     packer->inflater = inflater_new();
-    packer->builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    packer->builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     return packer;
 }
 

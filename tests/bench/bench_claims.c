@@ -102,7 +102,7 @@ const struct bench_segments *bench_segments(void)
     if (all.count)
         return &all;
     const struct bench_claims *claims = bench_claims();
-    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     struct buffer value = BUFFER_INIT, values = BUFFER_INIT;
     for (size_t b = 0; b < claims->beneficiary_count; b++) {
         const struct bench_beneficiary *one = &claims->beneficiaries[b];

@@ -227,7 +227,7 @@ static void add_beneficiary(struct delta_batch *batch, struct segment_builder *b
 static uint32_t fill_store(struct store_fixture *fixture)
 {
     uint32_t aco = store_fixture_add_aco(fixture, "A9994");
-    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     for (size_t number = 0; number < BENEFICIARIES;) {
         struct delta_batch batch;
         delta_batch_init(&batch);

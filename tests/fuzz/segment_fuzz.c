@@ -90,7 +90,7 @@ static void run_table(struct slice input)
     buffer_append_u32(&value, sizeof piece);
     buffer_append_i64(&value, oldest_us);
     buffer_append_i64(&value, newest_us);
-    buffer_append_u8(&value, DEFLATE_LEVEL_FAST);
+    buffer_append_u8(&value, DEFLATE_LEVEL_GOOD);
     buffer_append_slice(&value, columns);
     memset(buffer_extend(&value, 8 * (size_t)count), 0xa5, 8 * (size_t)count);
     buffer_append(&value, piece, sizeof piece);
@@ -135,7 +135,7 @@ static void run_recipe(struct slice input)
     if (count == 0)
         return;
     if (!builders[level])
-        builders[level] = segment_builder_new(level ? DEFLATE_LEVEL_BEST : DEFLATE_LEVEL_FAST);
+        builders[level] = segment_builder_new(level ? DEFLATE_LEVEL_BEST : DEFLATE_LEVEL_GOOD);
     struct buffer value = BUFFER_INIT;
     struct buffer raw = BUFFER_INIT;
     for (size_t i = 0; i < count; i++) {

@@ -10,7 +10,8 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-static const enum deflate_level levels[] = {DEFLATE_LEVEL_FAST, DEFLATE_LEVEL_BEST};
+static const enum deflate_level levels[] = {DEFLATE_LEVEL_GOOD, DEFLATE_LEVEL_BEST, DEFLATE_LEVEL_FAST};
+#define LEVELS (sizeof levels / sizeof *levels)
 static uint64_t seed;
 
 enum shape { SHAPE_ZEROS, SHAPE_TEXT, SHAPE_RANDOM, SHAPE_MIXED, SHAPE_COUNT };
@@ -77,7 +78,7 @@ static void piece_inflates_to_what_went_in(void **unused)
     struct buffer raw = BUFFER_INIT;
     struct buffer piece = BUFFER_INIT;
     struct buffer back = BUFFER_INIT;
-    for (size_t l = 0; l < 2; l++)
+    for (size_t l = 0; l < LEVELS; l++)
         for (int shape = 0; shape < SHAPE_COUNT; shape++)
             for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
                 fill(&raw, (enum shape)shape, sizes[s], &state);
@@ -103,7 +104,7 @@ static void piece_ends_with_one_sync_marker(void **unused)
     uint64_t state = seed;
     struct buffer raw = BUFFER_INIT;
     struct buffer piece = BUFFER_INIT;
-    for (size_t l = 0; l < 2; l++)
+    for (size_t l = 0; l < LEVELS; l++)
         for (size_t size = 1; size < 200; size++) { /* every alignment of the last block's end comes up */
             fill(&raw, SHAPE_TEXT, size, &state);
             piece_make(levels[l], buffer_slice(&raw), &piece);
@@ -120,15 +121,17 @@ static void pieces_behind_one_another_are_one_stream(void **unused)
 {
     (void)unused;
     uint64_t state = seed;
-    struct deflater *deflaters[] = {deflater_new(levels[0]), deflater_new(levels[1])};
+    struct deflater *deflaters[LEVELS];
     struct buffer raw = BUFFER_INIT;
     struct buffer all_raw = BUFFER_INIT;
     struct buffer all = BUFFER_INIT;
     struct buffer back = BUFFER_INIT;
+    for (size_t l = 0; l < LEVELS; l++)
+        deflaters[l] = deflater_new(levels[l]);
     for (int i = 0; i < 200; i++) {
         fill(&raw, (enum shape)claims_below(&state, SHAPE_COUNT), claims_below(&state, 5000), &state);
         buffer_append_slice(&all_raw, buffer_slice(&raw));
-        deflater_piece(deflaters[i % 2], buffer_slice(&raw), &all);
+        deflater_piece(deflaters[(size_t)i % LEVELS], buffer_slice(&raw), &all);
     }
     buffer_append(&all, DEFLATE_END, DEFLATE_END_SIZE);
     size_t left;
@@ -136,7 +139,7 @@ static void pieces_behind_one_another_are_one_stream(void **unused)
     assert_int_equal(left, 0);
     assert_int_equal(back.size, all_raw.size);
     assert_memory_equal(back.data, all_raw.data, back.size);
-    for (size_t l = 0; l < 2; l++)
+    for (size_t l = 0; l < LEVELS; l++)
         deflater_free(deflaters[l]);
     buffer_release(&raw);
     buffer_release(&all_raw);
@@ -152,7 +155,7 @@ static void piece_depends_on_nothing_before_it(void **unused)
     struct buffer raw = BUFFER_INIT;
     struct buffer alone = BUFFER_INIT;
     struct buffer later = BUFFER_INIT;
-    for (size_t l = 0; l < 2; l++) {
+    for (size_t l = 0; l < LEVELS; l++) {
         struct deflater *used = deflater_new(levels[l]);
         for (int i = 0; i < 60; i++) {
             fill(&raw, (enum shape)claims_below(&state, SHAPE_COUNT), claims_below(&state, 100000), &state);
@@ -181,7 +184,7 @@ static void wrong_raw_size_is_refused(void **unused)
     struct buffer piece = BUFFER_INIT;
     fill(&raw, SHAPE_TEXT, 1000, &state);
     char target[1002];
-    for (size_t l = 0; l < 2; l++) {
+    for (size_t l = 0; l < LEVELS; l++) {
         piece_make(levels[l], buffer_slice(&raw), &piece);
         assert_int_equal(inflater_piece(inflater, piece_of(&piece), 999, target, NULL), STATUS_CORRUPT);
         assert_int_equal(inflater_piece(inflater, piece_of(&piece), 1001, target, NULL), STATUS_CORRUPT);
@@ -223,7 +226,7 @@ static void damaged_piece_gives_an_error_or_other_bytes_and_nothing_worse(void *
     fill(&raw, SHAPE_TEXT, 3000, &state);
     char *target = mem_alloc(raw.size);
     size_t refused = 0;
-    for (size_t l = 0; l < 2; l++) {
+    for (size_t l = 0; l < LEVELS; l++) {
         piece_make(levels[l], buffer_slice(&raw), &piece);
         for (size_t bit = 0; bit < piece.size * 8; bit++) {
             piece.data[bit / 8] ^= (char)(1 << bit % 8);

@@ -33,7 +33,7 @@ static void store_add(struct store *store, uint64_t *state, size_t count, int64_
     size_t i = store->count++;
     store->claims[i] = claims_make(&store->arena, state, count, oldest_us, STEP_US);
     store->counts[i] = count;
-    claims_segment(store->claims[i], count, i % 3 ? DEFLATE_LEVEL_FAST : DEFLATE_LEVEL_BEST, &value);
+    claims_segment(store->claims[i], count, i % 3 ? DEFLATE_LEVEL_GOOD : DEFLATE_LEVEL_BEST, &value);
     store->values[i] = arena_copy(&store->arena, buffer_slice(&value));
     assert_int_equal(segment_open(store->values[i], &store->segments[i], NULL), STATUS_OK);
     buffer_release(&value);
@@ -233,7 +233,7 @@ static void no_lower_bound_includes_the_first_instant(void **unused)
     struct buffer value = BUFFER_INIT;
     struct segment segment;
     struct encoder *encoder = encoder_new();
-    claims_segment(&claim, 1, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(&claim, 1, DEFLATE_LEVEL_GOOD, &value);
     assert_int_equal(segment_open(buffer_slice(&value), &segment, NULL), STATUS_OK);
     encoder_begin(encoder);
     assert_int_equal(encoder_segment(encoder, &segment, INSTANT_MIN_US, INSTANT_MAX_US, NULL), STATUS_OK);
@@ -321,7 +321,7 @@ static void filtered_pieces_fill_the_output_early(void **unused)
     while (line.size < 1024 * 1024)
         buffer_append_u64(&line, claims_random(&state) | UINT64_C(0x8080808080808080));
     claims[1].json = buffer_slice(&line);
-    claims_segment(claims, 2, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(claims, 2, DEFLATE_LEVEL_GOOD, &value);
     assert_int_equal(segment_open(buffer_slice(&value), &segment, NULL), STATUS_OK);
     struct encoder *encoder = encoder_new();
     encoder_begin(encoder);

@@ -78,7 +78,7 @@ static void segment_gives_back_what_was_added(void **unused)
         struct buffer value = BUFFER_INIT;
         size_t count = 1 + claims_below(&state, round < 50 ? 40 : 1000);
         struct claim *claims = claims_make(&arena, &state, count, START_US, 1000);
-        claims_segment(claims, count, round % 2 ? DEFLATE_LEVEL_BEST : DEFLATE_LEVEL_FAST, &value);
+        claims_segment(claims, count, round % 2 ? DEFLATE_LEVEL_BEST : DEFLATE_LEVEL_GOOD, &value);
         segment_must_hold(buffer_slice(&value), claims, count);
         buffer_release(&value);
         arena_release(&arena);
@@ -115,11 +115,11 @@ static void segment_keeps_extreme_values(void **unused)
                     count++;
                 }
     struct buffer value = BUFFER_INIT;
-    claims_segment(claims, count, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(claims, count, DEFLATE_LEVEL_GOOD, &value);
     segment_must_hold(buffer_slice(&value), claims, count);
     for (size_t i = 0; i < count; i += 7) { /* each alone, too: another base each time */
         buffer_reset(&value);
-        claims_segment(&claims[i], 1, DEFLATE_LEVEL_FAST, &value);
+        claims_segment(&claims[i], 1, DEFLATE_LEVEL_GOOD, &value);
         segment_must_hold(buffer_slice(&value), &claims[i], 1);
     }
     buffer_release(&value);
@@ -164,7 +164,7 @@ static void table_takes_less_than_23_bytes_a_resource(void **unused)
         struct buffer value = BUFFER_INIT;
         struct segment segment;
         size_t count = 20 + claims_below(&state, 11);
-        claims_segment(claims_make(&arena, &state, count, START_US, 1000), count, DEFLATE_LEVEL_FAST, &value);
+        claims_segment(claims_make(&arena, &state, count, START_US, 1000), count, DEFLATE_LEVEL_GOOD, &value);
         assert_int_equal(segment_open(buffer_slice(&value), &segment, NULL), STATUS_OK);
         resources += count;
         bytes += segment.table.size + segment.hashes.size;
@@ -186,7 +186,7 @@ static void table_finds_each_id_and_no_other(void **unused)
     struct claim *claims = claims_make(&arena, &state, 101, START_US, 1000);
     segment_table_init(&table);
     assert_null(segment_table_find(&table, claims[0].entry.id));
-    claims_segment(claims, 101, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(claims, 101, DEFLATE_LEVEL_GOOD, &value);
     assert_int_equal(segment_open(buffer_slice(&value), &segment, NULL), STATUS_OK);
     assert_int_equal(segment_table_read(&table, &segment, NULL), STATUS_OK);
     for (size_t i = 0; i < 101; i++) {
@@ -242,7 +242,7 @@ static void builder_starts_anew_after_finish_and_repeats_itself(void **unused)
 static void builder_is_full_at_its_target_but_never_when_empty(void **unused)
 {
     (void)unused;
-    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     struct segment_entry entry = {.id = SLICE_LITERAL("a")};
     struct buffer line = BUFFER_INIT;
     assert_false(segment_builder_is_full_for(builder, RESOURCE_BYTES_MAX));
@@ -325,7 +325,7 @@ static void open_refuses_what_its_header_denies(void **unused)
     struct arena arena = ARENA_INIT;
     struct buffer value = BUFFER_INIT;
     struct segment segment;
-    claims_segment(claims_make(&arena, &state, 9, START_US, 1000), 9, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(claims_make(&arena, &state, 9, START_US, 1000), 9, DEFLATE_LEVEL_GOOD, &value);
     struct slice whole = buffer_slice(&value);
     for (size_t size = 0; size < whole.size; size++) {
         char *copy = mem_alloc(size); /* so that a read past the end is seen */
@@ -414,7 +414,7 @@ static void failed_inflate_leaves_the_target_as_it_was(void **unused)
     struct buffer value = BUFFER_INIT;
     struct buffer raw = BUFFER_INIT;
     struct segment segment;
-    claims_segment(claims_make(&arena, &state, 5, START_US, 1000), 5, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(claims_make(&arena, &state, 5, START_US, 1000), 5, DEFLATE_LEVEL_GOOD, &value);
     assert_int_equal(segment_open(buffer_slice(&value), &segment, NULL), STATUS_OK);
     buffer_append_text(&raw, "before");
     segment.crc ^= 1;
@@ -440,7 +440,7 @@ static void check_refuses_a_resource_that_is_two_lines(void **unused)
                               {.entry = {.id = SLICE_LITERAL("b")}, .json = SLICE_LITERAL("{}")}};
     struct buffer value = BUFFER_INIT;
     struct segment segment;
-    claims_segment(claims, 2, DEFLATE_LEVEL_FAST, &value);
+    claims_segment(claims, 2, DEFLATE_LEVEL_GOOD, &value);
     assert_int_equal(segment_open(buffer_slice(&value), &segment, NULL), STATUS_OK);
     assert_int_equal(segment_check(&segment, inflater, NULL), STATUS_CORRUPT);
     buffer_release(&value);

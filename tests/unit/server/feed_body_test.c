@@ -43,7 +43,7 @@ static void sample_step(struct sample *sample, struct encoder *encoder)
 static void sample_make(struct sample *sample, size_t segments, size_t line_bytes)
 {
     struct encoder *encoder = encoder_new();
-    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     uint64_t random = store_fixture_seed();
     *sample = (struct sample){.gzip = BUFFER_INIT};
     encoder_begin(encoder);

@@ -57,7 +57,7 @@ static void encode(struct sample *sample, struct encoder *encoder, struct slice 
 static void sample_make(struct sample *sample, const size_t *sizes, size_t count)
 {
     struct encoder *encoder = encoder_new();
-    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     struct buffer value = BUFFER_INIT;
     uint64_t random = store_fixture_seed();
     size_t slices, bytes;

@@ -120,7 +120,7 @@ static void a_bad_delta_leaves_nothing_of_its_batch(void **state)
                                   .service_last_day = DAY_NONE,
                                   .source_us = 5,
                                   .stamp_us = 5};
-    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_FAST);
+    struct segment_builder *builder = segment_builder_new(DEFLATE_LEVEL_GOOD);
     struct buffer value = BUFFER_INIT, ahead = BUFFER_INIT;
     segment_builder_add(builder, &entry, SLICE_LITERAL("{}"));
     segment_builder_finish(builder, &value);
