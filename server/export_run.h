@@ -53,6 +53,7 @@ struct export_run {
     int64_t retry_at_us; /* not before; 0: at once */
     bool has_waited;     /* for what passes, and told so */
     uint64_t planned_bytes, done_bytes;
+    uint64_t due_bytes;         /* of files: when exports.c's shared_bytes gets there it would have ended */
     int64_t files_begun_us;     /* when the first file was begun, */
     uint64_t files_begun_bytes; /* and what had been done before */
     unsigned percent;           /* of progress, as it may be told */

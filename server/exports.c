@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define EXPORT_NICENESS         5 /* added: reactors go first */
+#define EXPORT_WORKERS_PER_CORE 4 /* a worker mostly waits for the disk */
 #define EXPORT_RETRY_BUSY_US    (US_PER_SECOND / 50)
 #define EXPORT_RETRY_FAIL_US    US_PER_SECOND /* until a failure can be written down */
 #define EXPORT_SPARE_ENCODERS   16
@@ -39,6 +40,8 @@ struct exports {
     struct export_run *fresh, **fresh_end;
     struct export_run *runs; /* the others, in the order in which they were begun */
     uint64_t turn;
+    uint64_t shared_bytes; /* what each job would have got by now, had all been served alike */
+    size_t sharing;        /* jobs whose files are written */
     struct encoder *spare[EXPORT_SPARE_ENCODERS];
     size_t spare_count;
 
@@ -174,25 +177,26 @@ static bool run_offers(struct export_run *run, int64_t now_us, struct slice_of_w
     return run->workers == 0;
 }
 
-/* The job with the fewest bytes done goes first; among equals the one that waited longest, so whoever was
- * never served goes before all who were. Only what is about to end goes before: it takes one commit, and
- * without it a flood of empty jobs would be planned to the last before the first of them ends. */
+/* First the job that would end first, were all served alike: none ends later than it would then, and the
+ * small ones among large ones much earlier. A large one cannot starve either: what comes later is due later
+ * by all that was written meanwhile. Plans go before files, since without one nobody knows how large a job
+ * is; and before all what is about to end: it takes one commit, and without it a flood of empty jobs would be
+ * planned to the last before the first of them ends. */
 static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
 {
     int64_t now_us = clock_monotonic_us();
     struct slice_of_work best = {.run = NULL}, slice;
+    exports->sharing = 0;
     for (struct export_run *run = exports->runs; run; run = run->next) {
-        if (!run_offers(run, now_us, &slice))
+        exports->sharing += run->phase == RUN_PHASE_FILES && !run->ended && !run->cancelled;
+        if (!run_offers(run, now_us, &slice) || (best.run && best.phase == RUN_PHASE_COMPLETE))
             continue;
-        if (slice.phase == RUN_PHASE_COMPLETE) {
-            *ret_slice = slice;
-            return true;
-        }
-        if (!best.run || run->done_bytes < best.run->done_bytes ||
-            (run->done_bytes == best.run->done_bytes && run->served < best.run->served))
+        if (slice.phase == RUN_PHASE_COMPLETE || !best.run || run->due_bytes < best.run->due_bytes ||
+            (run->due_bytes == best.run->due_bytes && run->served < best.run->served))
             best = slice;
     }
-    if (exports->fresh && run_offers(exports->fresh, now_us, &slice))
+    if (exports->fresh && (!best.run || best.phase != RUN_PHASE_COMPLETE) &&
+        run_offers(exports->fresh, now_us, &slice))
         best = slice;
     *ret_slice = best;
     return best.run != NULL;
@@ -228,7 +232,7 @@ struct slice_result {
     struct error error;
 };
 
-static void settle_plan(struct export_run *run, const struct slice_result *result)
+static void settle_plan(struct exports *exports, struct export_run *run, const struct slice_result *result)
 {
     if (!result->done)
         return;
@@ -242,6 +246,7 @@ static void settle_plan(struct export_run *run, const struct slice_result *resul
     }
     run->files_begun_us = clock_monotonic_us();
     run->files_begun_bytes = run->done_bytes;
+    run->due_bytes = exports->shared_bytes + (run->planned_bytes - run->done_bytes);
     run->phase = RUN_PHASE_FILES;
 }
 
@@ -255,6 +260,7 @@ static void settle_file(struct exports *exports, struct export_run *run, size_t 
         credit = planned; /* the plan was an estimate */
     if (credit > file->credit) {
         run->done_bytes += credit - file->credit;
+        exports->shared_bytes += (credit - file->credit) / (exports->sharing ? exports->sharing : 1);
         file->credit = credit;
     }
     file->state = result->done ? RUN_FILE_DONE : RUN_FILE_WAITS;
@@ -344,7 +350,7 @@ static void settle(struct exports *exports, const struct slice_of_work *slice,
     } else {
         switch (slice->phase) {
         case RUN_PHASE_PLAN:
-            settle_plan(run, result);
+            settle_plan(exports, run, result);
             break;
         case RUN_PHASE_FILES:
             break;
@@ -653,7 +659,7 @@ static enum status start_threads(struct exports *exports, struct error *error)
 {
     unsigned count = exports->options.workers;
     if (count == 0)
-        count = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+        count = EXPORT_WORKERS_PER_CORE * (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     exports->threads = mem_new_array(pthread_t, count);
     for (; exports->thread_count < count; exports->thread_count++) {
         if (pthread_create(&exports->threads[exports->thread_count], NULL, worker_main, exports) != 0)

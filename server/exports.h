@@ -1,6 +1,6 @@
 /*
- * Exports: running the jobs. Worker threads take slices of at most EXPORT_SLICE_MS; the job with the fewest
- * bytes done goes first, so a small ACO is not stuck behind large ones.
+ * Exports: running the jobs. Worker threads take slices of at most EXPORT_SLICE_MS; the job that would end
+ * first, were all served alike, goes first, so a small ACO is not stuck behind large ones.
  *
  * A job's way: planned (walk the exportable beneficiaries and summaries, cut into files between
  * beneficiaries, store the plan: In Progress), then file after file (segments spliced into

@@ -455,6 +455,38 @@ static void small_job_is_not_stuck_behind_a_large_one(void **state)
     export_fixture_close(&fixture);
 }
 
+/* Each job has one file, and that is one slice: if all take turns, the last one ends last. */
+static void late_small_job_ends_before_the_large_ones_that_wait(void **state)
+{
+    (void)state;
+    enum { LARGE = 4 };
+    struct export_fixture fixture;
+    const enum resource_type type = EOB;
+    uint64_t ids[LARGE];
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 10 * US_PER_SECOND;
+    fixture.options.workers = 1;
+    for (int i = 0; i < LARGE; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "A999%d", i);
+        uint32_t aco = store_fixture_add_aco(&fixture.store, id);
+        load_aco(&fixture, aco, id, 10, 3);
+        ids[i] = export_fixture_request(
+            &fixture, &(struct export_request){.aco = aco, .types = &type, .type_count = 1});
+    }
+    uint32_t small = store_fixture_add_aco(&fixture.store, "A9998");
+    load_aco(&fixture, small, "A9998", 2, 3);
+    uint64_t small_id = export_fixture_request(
+        &fixture, &(struct export_request){.aco = small, .types = &type, .type_count = 1});
+    export_fixture_start(&fixture);
+    struct job small_job = export_fixture_await(&fixture, small_id, JOB_STATE_COMPLETED);
+    for (int i = 0; i < LARGE; i++) {
+        struct job job = export_fixture_await(&fixture, ids[i], JOB_STATE_COMPLETED);
+        assert_true(small_job.updated_us < job.updated_us);
+    }
+    export_fixture_close(&fixture);
+}
+
 static void progress_never_falls_and_is_not_100_while_active(void **state)
 {
     (void)state;
@@ -1063,6 +1095,7 @@ int main(void)
         cmocka_unit_test(two_exports_of_one_view_have_the_same_bytes),
         cmocka_unit_test(interrupted_export_goes_on_to_the_same_bytes),
         cmocka_unit_test(small_job_is_not_stuck_behind_a_large_one),
+        cmocka_unit_test(late_small_job_ends_before_the_large_ones_that_wait),
         cmocka_unit_test(progress_never_falls_and_is_not_100_while_active),
         cmocka_unit_test(progress_does_not_fall_over_a_restart),
         cmocka_unit_test(delete_stops_a_running_job_and_frees_the_endpoint_at_once),
