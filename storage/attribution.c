@@ -229,14 +229,26 @@ enum status attribution_follow(struct store_write *write, struct slice beneficia
         acos[count++] = beneficiary->acos[i];
     for (size_t i = 0; i < beneficiary->hidden_count; i++)
         acos[count++] = beneficiary->hidden[i];
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
+    enum status damage = STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
         struct attributor attributor;
-        status = attributor_init(&attributor, write, acos[i], source_us, error);
+        struct error found = {0};
+        enum status status = attributor_init(&attributor, write, acos[i], source_us, &found);
         if (status == STATUS_OK)
-            status = attributor_follow(&attributor, beneficiary_id, beneficiary, error);
+            status = attributor_follow(&attributor, beneficiary_id, beneficiary, &found);
+        bool is_damage = status == STATUS_CORRUPT || status == STATUS_NOT_FOUND;
+        if (status != STATUS_OK && (!is_damage || damage == STATUS_OK) && error)
+            *error = found;
+        if (status != STATUS_OK && !is_damage)
+            return status;
+        if (damage == STATUS_OK)
+            damage = status;
     }
-    return status == STATUS_OK ? beneficiary_put(write, beneficiary_id, beneficiary, error) : status;
+    struct error found;
+    enum status status = beneficiary_put(write, beneficiary_id, beneficiary, &found);
+    if (status != STATUS_OK && error)
+        *error = found;
+    return status == STATUS_OK ? damage : status;
 }
 
 /* The row's slices borrow from the store; a change of the row would pull them away. */
@@ -830,6 +842,8 @@ static enum status attributed_read(struct engine_txn *txn, uint32_t aco, struct 
     if (ret->beneficiary.size && !ret->suppressed) { /* by another of its MBIs? */
         struct beneficiary beneficiary;
         status = beneficiary_get(txn, ret->beneficiary, &beneficiary, error);
+        if (status == STATUS_NOT_FOUND)
+            status = error_set(error, STATUS_CORRUPT, "a beneficiary's row is missing that is attributed");
         if (status == STATUS_OK)
             ret->suppressed = acos_contain(beneficiary.hidden, beneficiary.hidden_count, aco);
     }

@@ -39,7 +39,9 @@ NODISCARD enum status attribution_learn_mbis(struct store_write *write, struct s
                                              struct beneficiary *beneficiary, const struct slice *mbis,
                                              size_t mbi_count, struct arena *arena, struct error *error);
 /* Within a write request. What suppresses the beneficiary may have changed as of source_us (INT64_MIN: now):
- * its exportability follows, for every ACO that it is attributed to. Updates and stores `beneficiary`. */
+ * its exportability follows, for every ACO that it is attributed to. Updates and stores `beneficiary`.
+ * STATUS_CORRUPT, STATUS_NOT_FOUND: what one ACO needs cannot be read; for the others it follows
+ * nevertheless, so a caller may let that stand. */
 NODISCARD enum status attribution_follow(struct store_write *write, struct slice beneficiary_id,
                                          struct beneficiary *beneficiary, int64_t source_us,
                                          struct error *error);

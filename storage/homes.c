@@ -194,6 +194,8 @@ static enum status move_plan_make(struct engine_txn *txn, struct slice id, struc
     if (status == STATUS_OK && changes)
         status =
             home_choose(txn, id, &plan->beneficiary, plan->oldest_sequence, &plan->home, &has_room, error);
+    if (status == STATUS_NOT_FOUND) /* to callers that would be the end of those that wait */
+        status = error_set(error, STATUS_CORRUPT, "a row is missing that a beneficiary's row names");
     if (status != STATUS_OK)
         return status;
     if (plan->move.has_copies && !move_is_current(plan)) {

@@ -402,7 +402,8 @@ static enum status next_mbi(struct engine_txn *txn, struct slice position, struc
     return status;
 }
 
-/* Damage costs only itself: whom it concerns stays as he is, and verify names it. */
+/* Damage costs only itself: whom it concerns stays as he is for the ACO whose row it is, or if his own cannot
+ * be read, for all; and verify names it. */
 static enum status settle_one(struct store_write *write, struct suppression_settle *settle, struct slice mbi,
                               uint32_t lookback_days, int64_t source_us, struct arena *arena,
                               struct error *error)

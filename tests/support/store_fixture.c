@@ -114,6 +114,20 @@ void store_fixture_put(struct store_fixture *fixture, unsigned table, struct sli
     expect_ok(writer_call(fixture->writer, &put.request, &error), &error);
 }
 
+static enum status raw_delete_apply(struct write_request *request, struct store_write *write,
+                                    struct error *error)
+{
+    struct raw_put *put = (struct raw_put *)request;
+    return engine_delete(write->txn, put->table, put->key, error);
+}
+
+void store_fixture_delete(struct store_fixture *fixture, unsigned table, struct slice key)
+{
+    struct error error = {0};
+    struct raw_put put = {.request.apply = raw_delete_apply, .table = table, .key = key};
+    expect_ok(writer_call(fixture->writer, &put.request, &error), &error);
+}
+
 uint64_t store_fixture_seed(void)
 {
     const char *text = getenv("SLUICE_TEST_SEED");

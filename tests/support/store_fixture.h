@@ -41,6 +41,8 @@ uint32_t store_fixture_add_aco(struct store_fixture *fixture, const char *id);
 
 /* Writes arbitrary bytes under a key, past all rules: for tests of damaged and foreign records. */
 void store_fixture_put(struct store_fixture *fixture, unsigned table, struct slice key, struct slice value);
+/* Likewise deletes what is there. */
+void store_fixture_delete(struct store_fixture *fixture, unsigned table, struct slice key);
 
 /* An empty directory below $TMPDIR; and one removed with all that is in it. */
 void store_fixture_dir_make(char path[STORE_FIXTURE_PATH_MAX]);

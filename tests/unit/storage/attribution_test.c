@@ -362,6 +362,33 @@ static void rosters_and_members_are_listed(void **state)
     buffer_release(&text);
 }
 
+static void a_missing_beneficiary_does_not_end_the_list_unsaid(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer text = BUFFER_INIT;
+    struct read_steps steps;
+    struct error error = {0};
+    struct key key;
+    struct slice value;
+    patient(f, "b1", "1A", NULL);
+    load_roster(&f->load, ACO, "r1", f->began_us - 3 * DAY, "1A");
+    key_aco_beneficiary(&key, f->aco, SLICE_LITERAL("b1"));
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_get(txn, TABLE_EXPORTABLE, key_slice(&key), &value, NULL), STATUS_OK);
+    struct buffer open = BUFFER_INIT;
+    buffer_append_slice(&open, value);
+    engine_end(txn);
+    key_attribution_direct(&key, f->aco, SLICE_LITERAL("b0"));
+    store_fixture_put(&f->load.store, TABLE_ATTRIBUTION, key_slice(&key), buffer_slice(&open));
+    read_steps_init(&steps, store_engine(f->load.store.store));
+    enum status status = attribution_each(&steps, f->aco, INTERVAL_OPEN_US, note_member, &text, &error);
+    store_fixture_delete(&f->load.store, TABLE_ATTRIBUTION, key_slice(&key));
+    assert_int_equal(status, STATUS_CORRUPT);
+    assert_true(*error.text);
+    buffer_release(&open);
+    buffer_release(&text);
+}
+
 static void too_many_acos_of_one_beneficiary_are_refused_whole(void **state)
 {
     struct fixture *f = *state;
@@ -397,6 +424,7 @@ int main(void)
         TEST(an_active_job_sees_the_attribution_of_its_kick_off),
         TEST(a_scan_begins_where_it_is_told),
         TEST(rosters_and_members_are_listed),
+        TEST(a_missing_beneficiary_does_not_end_the_list_unsaid),
         TEST(too_many_acos_of_one_beneficiary_are_refused_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

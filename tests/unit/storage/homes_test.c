@@ -621,6 +621,29 @@ static void a_damaged_summary_costs_only_itself(void **state)
     buffer_release(&kept);
 }
 
+static void a_row_that_is_missing_costs_only_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct key key;
+    struct slice value;
+    struct buffer kept = BUFFER_INIT;
+    person(f, "b1", "1A", 1);
+    person(f, "b2", "2A", 1);
+    roster(f, ACO, "1A 2A");
+    key_aco_beneficiary(&key, f->aco, SLICE_LITERAL("b1"));
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_get(txn, TABLE_EXPORTABLE, key_slice(&key), &value, NULL), STATUS_OK);
+    buffer_append_slice(&kept, value);
+    engine_end(txn);
+    store_fixture_delete(&f->load.store, TABLE_EXPORTABLE, key_slice(&key));
+    assert_int_equal(step(f, 0).ret_moved, 1);
+    assert_int_equal(home_of(f, "b2"), f->aco);
+    assert_int_equal(move_all(f).waiting, 1);
+    store_fixture_put(&f->load.store, TABLE_EXPORTABLE, key_slice(&key), buffer_slice(&kept));
+    assert_int_equal(move_all(f).moved, 1);
+    buffer_release(&kept);
+}
+
 /* Rosters, loads, kick-offs and steps in any order against what each view gave at its kick-off. */
 static void in_any_order_every_view_stays_as_it_was(void **state)
 {
@@ -726,6 +749,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(from_a_removed_aco_to_the_one_whose_roster_comes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_move_pushes_no_history_out, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_costs_only_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_is_missing_costs_only_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_summary_costs_only_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(in_any_order_every_view_stays_as_it_was, setup, teardown),
     };

@@ -645,6 +645,41 @@ static void exports_are_what_a_plain_model_says(void **state)
     buffer_release(&text);
 }
 
+/* A record as it is, copied. */
+static struct buffer get_record(struct fixture *f, unsigned table, const struct key *key)
+{
+    struct buffer record = BUFFER_INIT;
+    struct slice value;
+    struct engine_txn *txn = store_fixture_read(&f->load.store);
+    assert_int_equal(engine_get(txn, table, key_slice(key), &value, NULL), STATUS_OK);
+    buffer_append_slice(&record, value);
+    engine_end(txn);
+    return record;
+}
+
+static void an_opt_out_hides_from_the_others_when_one_acos_row_is_damaged(void **state)
+{
+    struct fixture *f = *state;
+    struct key key;
+    patient(f, "b1", "1A", ACO);
+    load_roster(&f->load, OTHER, "r", f->began_us - 50 * DAY, "1A");
+    optout(f, "1A N 1");
+    assert_string_equal(exportable_now(f, f->other), "b1 ");
+    key_aco_beneficiary(&key, f->aco, SLICE_LITERAL("b1"));
+    struct buffer kept = get_record(f, TABLE_EXPORTABLE, &key);
+    store_fixture_put(&f->load.store, TABLE_EXPORTABLE, key_slice(&key), SLICE_LITERAL("A"));
+    days_pass(f, 1);
+    struct load_view view = export(f, f->other); /* the kick-off applies what is due */
+    assert_string_equal(exportable_at(f, f->other, view.sequence, 0), "");
+    store_fixture_put(&f->load.store, TABLE_EXPORTABLE, key_slice(&key), buffer_slice(&kept));
+    optout(f, "1A Y 1"); /* at that date N wins: nothing changes */
+    days_pass(f, 1);
+    optout(f, "1A Y 2");
+    assert_string_equal(exportable_now(f, f->aco), "b1 ");
+    assert_string_equal(exportable_now(f, f->other), "b1 ");
+    buffer_release(&kept);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -665,6 +700,7 @@ int main(void)
         TEST(a_date_to_come_and_one_that_runs_out_act_before_the_next_kick_off),
         TEST(what_is_due_is_applied_in_portions_and_no_job_begins_before),
         TEST(another_look_back_is_applied_in_portions_over_a_restart),
+        TEST(an_opt_out_hides_from_the_others_when_one_acos_row_is_damaged),
         TEST(exports_are_what_a_plain_model_says),
     };
     load_clock_shift(0);
