@@ -71,7 +71,7 @@ static enum status attributor_init(struct attributor *attributor, struct store_w
         .at_us = is_kept ? source_us : write->instant_us,
         .given_us = aco.newest_transaction_time_us,
     };
-    return job_oldest_sequence(write->txn, &attributor->oldest_sequence, error);
+    return job_oldest_sequence_within(write, &attributor->oldest_sequence, error);
 }
 
 /* Opens or closes the interval of one row; nothing if it is as wanted already. */

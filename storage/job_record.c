@@ -351,6 +351,7 @@ enum status job_active_put(struct store_write *write, const struct job *job, str
     struct key key;
     struct buffer value = BUFFER_INIT;
     key_aco_endpoint(&key, job->aco, job->endpoint);
+    write->oldest_sequence = 0;
     buffer_append_u8(&value, ACTIVE_KIND);
     buffer_append_u8(&value, ACTIVE_VERSION);
     buffer_append_u64(&value, job->id);
@@ -365,6 +366,7 @@ enum status job_active_delete(struct store_write *write, const struct job *job, 
 {
     struct key key;
     key_aco_endpoint(&key, job->aco, job->endpoint);
+    write->oldest_sequence = 0;
     enum status status = engine_delete(write->txn, TABLE_JOB_ACTIVE, key_slice(&key), error);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status; /* that it is gone is what was wanted */
 }

@@ -191,6 +191,16 @@ enum status job_oldest_sequence(struct engine_txn *txn, uint64_t *ret_sequence, 
     return status;
 }
 
+enum status job_oldest_sequence_within(struct store_write *write, uint64_t *ret_sequence, struct error *error)
+{
+    enum status status = STATUS_OK;
+    if (write->oldest_sequence == 0)
+        status = job_oldest_sequence(write->txn, &write->oldest_sequence, error);
+    if (status == STATUS_OK)
+        *ret_sequence = write->oldest_sequence;
+    return status;
+}
+
 /* ---- Kick-off ---- */
 
 static enum status job_create_check(const struct job_create *create, const struct store_write *write,

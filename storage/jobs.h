@@ -142,6 +142,10 @@ NODISCARD enum status job_list_active(struct engine_txn *txn, uint64_t *ret_ids,
 NODISCARD enum status job_oldest_sequence(struct engine_txn *txn, uint64_t *ret_sequence,
                                           struct error *error);
 
+/* The same within a write request, read once: only job_record.c changes it. */
+NODISCARD enum status job_oldest_sequence_within(struct store_write *write, uint64_t *ret_sequence,
+                                                 struct error *error);
+
 /* Kick-off: gives id, sequence and transactionTime. No job sees a suppression that is due and not applied: if
  * more is due than one request may change, a part of it was applied, ret_unsettled is set, and no job was
  * made; submit the request again. STATUS_CONFLICT if a job of this endpoint is active

@@ -498,7 +498,7 @@ enum status resources_apply(struct store_write *write, const struct delta *delta
     if (status == STATUS_OK || status == STATUS_NOT_FOUND)
         status = delta_check(write, delta, &beneficiary, error);
     if (status == STATUS_OK)
-        status = job_oldest_sequence(write->txn, &oldest_sequence, error);
+        status = job_oldest_sequence_within(write, &oldest_sequence, error);
     if (status != STATUS_OK)
         return status;
 
@@ -724,7 +724,7 @@ static enum status collect_run(struct write_request *request, struct store_write
     struct engine_cursor *cursor;
     collect->ret_deleted = 0;
     collect->ret_more = false;
-    enum status status = job_oldest_sequence(write->txn, &oldest_sequence, error);
+    enum status status = job_oldest_sequence_within(write, &oldest_sequence, error);
     if (status == STATUS_OK)
         status = engine_cursor_open(write->txn, TABLE_DEAD, &cursor, error);
     if (status != STATUS_OK)

@@ -63,6 +63,9 @@ struct store_write {
     uint64_t sequence;     /* of this request */
     int64_t instant_us;    /* of this request: later than every earlier one's */
     bool accounts_changed; /* set by whoever changes ACOs or credentials */
+    /* What job_oldest_sequence gives within this request; 0: not known. A roster and a batch of deltas ask
+     * for it again and again, and it is a walk over all active jobs. */
+    uint64_t oldest_sequence;
 };
 
 /* The smallest number from a named counter in TABLE_META, from 1, never given twice. */
