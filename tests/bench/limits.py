@@ -290,7 +290,7 @@ def ours(limits, micro, compared):
             ("encoder onto a resident file, its stored bytes: `codec/encode_verbatim`", rate["codec/encode_verbatim"] / ratio,
              limits["cache.hot"], "page cache, 2 MiB again and again"),
             ("inflating, raw bytes: `codec/segment_inflate`", rate["codec/segment_inflate"], limits["memory.copy"], "memory, copied"),
-            ("packing a segment, raw bytes: `codec/segment_build_good`", rate["codec/segment_build_fast"], limits["cache.read"],
+            ("packing a segment, raw bytes: `codec/segment_build_good`", rate["codec/segment_build_good"], limits["cache.read"],
              "page cache → memory"),
             ("durable commits a second: `storage/put_commit`", 1e9 / commit_row["real_time"],
              1 / (commit_bytes / limits["disk.write"] + limits["disk.sync"]), f"{commit_bytes / 1e6:.1f} MB written and synced, then 4 KiB"),
