@@ -28,6 +28,7 @@ struct config {
     unsigned request_rate_per_minute;   /* per client; 0: off */
     unsigned login_failures_per_minute; /* per address; 0: off */
     uint64_t file_bytes_max;
+    uint64_t small_job_bytes; /* 0: every job's steps are recorded one by one */
     uint64_t disk_reserve_bytes;
     uint64_t map_bytes;
     unsigned suppression_lookback_days; /* 0: opt-outs hold for ever */

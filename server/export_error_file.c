@@ -115,7 +115,7 @@ static void warning_lines(struct slice names, struct buffer *target)
     }
 }
 
-static enum status publish(struct error_file *out, const char *dir, uint64_t job_id, struct error *error)
+static enum status publish(struct error_file *out, const char *dir, int folder_fd, struct error *error)
 {
     char trailer[GZIP_TRAILER_SIZE];
     gzip_splice_end(&out->splice, trailer);
@@ -128,11 +128,11 @@ static enum status publish(struct error_file *out, const char *dir, uint64_t job
         status = export_output_publish(&out->index, error);
     if (status == STATUS_OK)
         status = export_output_publish(&out->data, error);
-    return status == STATUS_OK ? job_files_sync(dir, job_id, error) : status;
+    return status == STATUS_OK ? job_files_sync(folder_fd, dir, error) : status;
 }
 
-enum status export_error_file_write(const char *dir, const struct job *job, struct job_file *ret_file,
-                                    struct error *error)
+enum status export_error_file_write(const char *dir, const struct job *job, int folder_fd,
+                                    struct job_file *ret_file, struct error *error)
 {
     struct error_file out = {.data = EXPORT_OUTPUT_INIT, .index = EXPORT_OUTPUT_INIT};
     struct job_file file = {.set = JOB_SET_ERROR, .done = true};
@@ -144,7 +144,7 @@ enum status export_error_file_write(const char *dir, const struct job *job, stru
     if (status == STATUS_OK)
         status = put_lines(&out, dir, job, file.uuid, buffer_slice(&warnings), error);
     if (status == STATUS_OK && out.count)
-        status = publish(&out, dir, job->id, error);
+        status = publish(&out, dir, folder_fd, error);
     if (status == STATUS_OK) {
         file.count = out.count;
         file.raw_bytes = out.splice.raw_bytes;

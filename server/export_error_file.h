@@ -10,8 +10,8 @@
 #include "storage/jobs.h"
 
 /* ret_file->count is 0 if there is nothing to tell: no file is made then. Else it is durable, and *ret_file
- * is what JOB_CHANGE_COMPLETE wants. */
-NODISCARD enum status export_error_file_write(const char *dir, const struct job *job,
+ * is what JOB_CHANGE_COMPLETE wants. folder_fd: the job's folder, open. */
+NODISCARD enum status export_error_file_write(const char *dir, const struct job *job, int folder_fd,
                                               struct job_file *ret_file, struct error *error);
 
 #endif

@@ -20,10 +20,13 @@ struct export_file {
     const char *dir;
     const struct job *job;
     const struct job_file *plan;
-    struct encoder *encoder;
-    int64_t since_us; /* lower bound for the encoder: INSTANT_MIN_US is none */
+    struct encoder *encoder; /* until it has ended */
+    int64_t since_us;        /* lower bound for the encoder: INSTANT_MIN_US is none */
     struct export_output data;
     struct export_output index;
+    struct export_output error_lines;
+    struct export_output *kept[3]; /* of these, once the file has ended, those that get a name */
+    size_t kept_count;
     struct export_feed *feed; /* NULL: nobody may follow */
     struct buffer errors;     /* lines */
     uint64_t error_count;
@@ -44,6 +47,7 @@ struct export_file *export_file_new(const char *dir, const struct job *job, size
     file->since_us = file->plan->set == JOB_SET_NEW ? INSTANT_MIN_US : job->since_us;
     file->data = (struct export_output)EXPORT_OUTPUT_INIT;
     file->index = (struct export_output)EXPORT_OUTPUT_INIT;
+    file->error_lines = (struct export_output)EXPORT_OUTPUT_INIT;
     if (file->plan->set == JOB_SET_DELETED)
         file->deletions = deletion_lines_new();
     buffer_append_slice(&file->next, file->plan->first);
@@ -59,6 +63,7 @@ void export_file_free(struct export_file *file)
     export_feed_unref(file->feed);
     export_output_release(&file->data);
     export_output_release(&file->index);
+    export_output_release(&file->error_lines);
     deletion_lines_free(file->deletions);
     buffer_release(&file->errors);
     buffer_release(&file->next);
@@ -345,68 +350,83 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
         encoder_clear_output(file->encoder); /* it may borrow from what has just ended */
         return status == STATUS_BUSY ? STATUS_INTERNAL : status;
     }
-    export_output_flush(&file->data);
+    export_output_flush(&file->data, false);
     *ret_done = done;
     return STATUS_OK;
 }
 
 /* ---- the end ---- */
 
-/* Syncs, renames, syncs the folder: in this order, so that a name never stands before its bytes. The folder
- * has to be opened, and descriptors may be short: those of the files are given back before. */
-static enum status publish(struct export_file *file, struct export_output *outputs[], size_t count,
-                           struct error *error)
+enum status export_file_end(struct export_file *file, struct export_file_result *ret_result,
+                            struct error *error)
 {
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < count; i++)
-        status = export_output_sync(outputs[i], error);
-    for (size_t i = 0; status == STATUS_OK && i < count; i++)
-        status = export_output_publish(outputs[i], error);
-    for (size_t i = 0; status == STATUS_OK && i < count; i++)
-        export_output_release(outputs[i]);
-    if (status == STATUS_OK && count)
-        status = job_files_sync(file->dir, file->job->id, error);
-    return status;
-}
-
-enum status export_file_finish(struct export_file *file, struct export_file_result *ret_result,
-                               struct error *error)
-{
-    struct export_output errors = EXPORT_OUTPUT_INIT;
-    struct export_output *outputs[3];
-    size_t count = 0;
     enum status status = STATUS_OK;
     encoder_end(file->encoder);
+    uint64_t count = encoder_count(file->encoder);
     /* Who followed an empty file gets its end too: a gzip file without content. */
-    if (encoder_count(file->encoder) || file->feed)
+    if (count || file->feed)
         status = write_output(file, error);
-    if (encoder_count(file->encoder)) {
-        outputs[count++] = &file->index;
-        outputs[count++] = &file->data;
-    }
     encoder_clear_output(file->encoder);
-    CHECK(status != STATUS_OK || !encoder_count(file->encoder) ||
-          encoder_gzip_bytes(file->encoder) == file->data.bytes);
+    CHECK(status != STATUS_OK || !count || encoder_gzip_bytes(file->encoder) == file->data.bytes);
     note_how_many_more(file);
     if (status == STATUS_OK && file->errors.size) {
-        status = export_output_open(&errors, file->dir, file->job->id, file->plan->uuid,
+        status = export_output_open(&file->error_lines, file->dir, file->job->id, file->plan->uuid,
                                     JOB_FILE_ERRORS_SUFFIX, error);
         if (status == STATUS_OK)
-            status = export_output_append(&errors, buffer_slice(&file->errors), error);
-        outputs[count++] = &errors;
+            status = export_output_append(&file->error_lines, buffer_slice(&file->errors), error);
     }
-    int64_t sync_begin_us = clock_monotonic_us();
-    if (status == STATUS_OK)
-        status = publish(file, outputs, count, error);
-    export_output_release(&errors);
     if (status != STATUS_OK)
         return status == STATUS_BUSY ? STATUS_IO : status; /* too late to begin again */
+    if (count) {
+        file->kept[file->kept_count++] = &file->index;
+        file->kept[file->kept_count++] = &file->data;
+    }
+    if (file->errors.size)
+        file->kept[file->kept_count++] = &file->error_lines;
     *ret_result = (struct export_file_result){
-        .count = encoder_count(file->encoder),
+        .count = count,
         .raw_bytes = encoder_raw_bytes(file->encoder),
         .gzip_bytes = encoder_gzip_bytes(file->encoder),
         .errors = file->error_count,
-        .sync_us = clock_monotonic_us() - sync_begin_us,
     };
+    file->encoder = NULL;
     return STATUS_OK;
+}
+
+typedef enum status output_step(struct export_output *output, struct error *error);
+
+static enum status each_kept(struct export_file *const files[], size_t count, output_step *step,
+                             struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; status == STATUS_OK && k < files[i]->kept_count; k++)
+            status = step(files[i]->kept[k], error);
+    }
+    return status;
+}
+
+static enum status start_writing(struct export_output *output, struct error *error)
+{
+    (void)error;
+    export_output_flush(output, true);
+    return STATUS_OK;
+}
+
+/* In this order, so that a name never stands before its bytes; all are on their way to the disk before the
+ * first is waited for, so that most of them share one journal commit. */
+enum status export_files_publish(struct export_file *const files[], size_t count, int folder_fd,
+                                 struct error *error)
+{
+    size_t kept_count = 0;
+    for (size_t i = 0; i < count; i++)
+        kept_count += files[i]->kept_count;
+    enum status status = each_kept(files, count, start_writing, error);
+    if (status == STATUS_OK)
+        status = each_kept(files, count, export_output_sync, error);
+    if (status == STATUS_OK)
+        status = each_kept(files, count, export_output_publish, error);
+    if (status == STATUS_OK && kept_count)
+        status = job_files_sync(folder_fd, files[0]->dir, error);
+    return status;
 }

@@ -1,8 +1,8 @@
 /*
  * One file of an export, while it is written: segments spliced (or lines of deletions) into <uuid>.part, the
- * index of its pieces
- * into <uuid>.index.part, what could not be read into <uuid>.errors.part; at the end all are fsynced and get
- * their names. Written in slices, each within one short read transaction.
+ * index of its pieces into <uuid>.index.part, what could not be read into <uuid>.errors.part; at the end all
+ * are fsynced and get their names, those of several files together if that is wanted. Written in slices, each
+ * within one short read transaction.
  *
  * Of a job that allows partial manifests each file has a feed (export_feed.h), by which it can be followed:
  * after every write data and index are published together.
@@ -38,11 +38,13 @@ struct export_file_result {
     uint64_t raw_bytes;
     uint64_t gzip_bytes;
     uint64_t errors;
-    int64_t sync_us; /* spent in making it durable */
 };
-/* After the last step: makes the file durable under its name. */
-NODISCARD enum status export_file_finish(struct export_file *file, struct export_file_result *ret_result,
-                                         struct error *error);
+/* After the last step: writes what is left. The encoder is free for another file then. */
+NODISCARD enum status export_file_end(struct export_file *file, struct export_file_result *ret_result,
+                                      struct error *error);
+/* Makes files that have ended durable under their names; all of one job, whose folder is `folder_fd`. */
+NODISCARD enum status export_files_publish(struct export_file *const files[], size_t count, int folder_fd,
+                                           struct error *error);
 
 /* NULL if it cannot be followed: not begun, or of a job without partial manifests. Borrowed. */
 struct export_feed *export_file_feed(const struct export_file *file);

@@ -68,9 +68,9 @@ enum status export_output_append(struct export_output *output, struct slice data
     return export_output_write(output, &slice, 1, error);
 }
 
-void export_output_flush(struct export_output *output)
+void export_output_flush(struct export_output *output, bool all)
 {
-    if (output->bytes - output->flushed < EXPORT_FLUSH_BYTES)
+    if (output->bytes - output->flushed < (all ? 1 : EXPORT_FLUSH_BYTES))
         return;
     /* A hint: what it cannot do the sync will do, and report. */
     (void)sync_file_range(output->fd, (off_t)output->flushed, (off_t)(output->bytes - output->flushed),

@@ -31,8 +31,9 @@ NODISCARD enum status export_output_write(struct export_output *output, const st
                                           size_t count, struct error *error);
 NODISCARD enum status export_output_append(struct export_output *output, struct slice data,
                                            struct error *error);
-/* Starts writing to the disk without waiting, so that the final sync is short. */
-void export_output_flush(struct export_output *output);
+/* Starts writing to the disk without waiting, so that the final sync is short; of little that waits only with
+ * `all`. */
+void export_output_flush(struct export_output *output, bool all);
 NODISCARD enum status export_output_sync(struct export_output *output, struct error *error);
 /* Gives it its name. */
 NODISCARD enum status export_output_publish(struct export_output *output, struct error *error);

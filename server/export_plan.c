@@ -260,6 +260,10 @@ enum status export_plan_step(struct export_plan *plan, struct engine *engine, in
                              bool *ret_done, struct error *error)
 {
     struct plan_walk walk = {.plan = plan};
+    if (plan->done) {
+        *ret_done = true;
+        return STATUS_OK;
+    }
     enum status status = engine_begin_read(engine, &walk.txn, error);
     if (status == STATUS_OK)
         status = exportable_scan_open(walk.txn, plan->job->aco, plan->job->sequence, plan->job->since_us,

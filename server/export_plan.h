@@ -23,7 +23,8 @@ struct export_plan;
 struct export_plan *export_plan_new(const struct job *job, uint64_t file_bytes_max);
 void export_plan_free(struct export_plan *plan);
 
-/* Goes on until the deadline (clock_monotonic_us), by at least one beneficiary, in one read transaction. */
+/* Goes on until the deadline (clock_monotonic_us), by at least one beneficiary, in one read transaction. Of a
+ * plan that is done it does nothing. */
 NODISCARD enum status export_plan_step(struct export_plan *plan, struct engine *engine, int64_t deadline_us,
                                        bool *ret_done, struct error *error);
 

@@ -19,6 +19,7 @@ struct export_run *export_run_new(uint64_t id, uint32_t aco, const char *endpoin
     run->id = id;
     run->woken_us = clock_monotonic_us();
     export_bucket_name(run->bucket, aco, endpoint);
+    run->folder_fd = -1;
     run->progress_fd = -1;
     arena_init(&run->arena);
     return run;
@@ -33,6 +34,8 @@ void export_run_free(struct export_run *run)
         export_feed_unref(run->files[i].feed);
     }
     mem_free(run->files);
+    if (run->folder_fd >= 0)
+        close(run->folder_fd);
     if (run->progress_fd >= 0)
         close(run->progress_fd);
     export_plan_free(run->plan);
@@ -74,15 +77,44 @@ static enum status load(struct export_run *run, const struct run_context *contex
     return status;
 }
 
-static enum status store_plan(struct export_run *run, const struct run_context *context,
-                              struct run_times *times, struct error *error)
+/* The folder has a descriptor before the first file is begun: that it is short may pass. */
+static enum status open_folder(struct export_run *run, const struct run_context *context, struct error *error)
+{
+    return run->folder_fd >= 0
+               ? STATUS_OK
+               : job_files_open(store_dir(context->service->store), run->id, &run->folder_fd, error);
+}
+
+/* What nobody follows while it is written and what is done again in no time after a crash. */
+static bool is_small(const struct export_run *run, const struct run_context *context,
+                     const struct job_file *files, size_t count)
+{
+    uint64_t left = context->options->small_job_bytes;
+    if (left == 0 || count > RUN_WHOLE_FILES_MAX || run->job.partial_manifests)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (files[i].planned_bytes > left)
+            return false;
+        left -= files[i].planned_bytes;
+    }
+    return true;
+}
+
+/* The finished plan becomes the job's; unless the job is small it is recorded. */
+static enum status take_plan(struct export_run *run, const struct run_context *context,
+                             struct run_times *times, struct error *error)
 {
     struct job_change change;
+    enum status status = STATUS_OK;
     job_change_init(&change, JOB_CHANGE_PLAN, run->id);
     change.files = export_plan_files(run->plan, &change.file_count);
     change.request.urgent = true;
-    enum status status =
-        commit(context, &change, "export.plan.before-commit", "export.plan.after-commit", times, error);
+    run->whole = is_small(run, context, change.files, change.file_count);
+    if (!run->whole)
+        status = open_folder(run, context, error);
+    if (status == STATUS_OK && !run->whole)
+        status =
+            commit(context, &change, "export.plan.before-commit", "export.plan.after-commit", times, error);
     if (status != STATUS_OK)
         return status;
     run->job.files = arena_alloc(&run->arena, change.file_count * sizeof *change.files + 1);
@@ -127,52 +159,67 @@ enum status export_run_plan(struct export_run *run, const struct run_context *co
     if (status == STATUS_OK)
         status = disk_check_reserve(store_dir(context->service->store), context->options->disk_reserve_bytes,
                                     error);
-    /* Before the first step: a folder for which file descriptors are short is tried again, a plan that is
-     * done is not. */
-    if (status == STATUS_OK && !run->plan)
-        status = job_files_make(store_dir(context->service->store), run->id, error);
     if (status == STATUS_OK && !run->job.planned) {
         if (!run->plan)
             run->plan = export_plan_new(&run->job, context->options->file_bytes_max);
         status = export_plan_step(run->plan, store_engine(context->service->store),
                                   begin_us + context->options->slice_us, &done, error);
     } else {
-        done = true; /* by an earlier process */
+        done = true; /* by an earlier process, or but for its folder */
     }
     times->plan_us += clock_monotonic_us() - begin_us;
     if (status == STATUS_OK && done && !run->job.planned)
-        status = store_plan(run, context, times, error);
-    if (status == STATUS_OK && done) {
-        run->files = mem_new_array(struct run_file, run->job.file_count);
-        export_run_open_progress(run, store_dir(context->service->store), true);
+        status = take_plan(run, context, times, error);
+    if (status == STATUS_OK && done && !run->whole) {
+        status = open_folder(run, context, error);
+        if (status == STATUS_OK)
+            status = job_files_sync(context->jobs_fd, store_dir(context->service->store), error);
+        if (status == STATUS_OK)
+            export_run_open_progress(run, store_dir(context->service->store), true);
     }
-    *ret_done = done;
+    if (status == STATUS_OK && done)
+        run->files = mem_new_array(struct run_file, run->job.file_count);
+    *ret_done = status == STATUS_OK && done;
     return status;
 }
 
 /* ---- files ---- */
 
+static void note_outcome(struct job_file *file, const struct export_file_result *result)
+{
+    file->count = result->count;
+    file->raw_bytes = result->raw_bytes;
+    file->gzip_bytes = result->count ? result->gzip_bytes : 0;
+    file->done = true;
+}
+
+static enum status publish(struct export_file *const files[], size_t count, int folder_fd,
+                           struct run_times *times, struct error *error)
+{
+    int64_t begin_us = clock_monotonic_us();
+    enum status status = export_files_publish(files, count, folder_fd, error);
+    times->sync_us += clock_monotonic_us() - begin_us;
+    return status;
+}
+
 static enum status record_file(struct export_run *run, size_t index, const struct run_context *context,
                                const struct export_file_result *result, struct run_times *times,
                                struct error *error)
 {
+    struct job_file outcome = run->job.files[index];
+    note_outcome(&outcome, result);
     struct job_change change;
     job_change_init(&change, JOB_CHANGE_FILE_DONE, run->id);
     change.file_index = index;
-    change.count = result->count;
-    change.raw_bytes = result->raw_bytes;
-    change.gzip_bytes = result->count ? result->gzip_bytes : 0;
+    change.count = outcome.count;
+    change.raw_bytes = outcome.raw_bytes;
+    change.gzip_bytes = outcome.gzip_bytes;
     change.request.urgent = true;
     enum status status =
         commit(context, &change, "export.file.before-commit", "export.file.after-commit", times, error);
-    if (status != STATUS_OK)
-        return status;
-    struct job_file *file = &run->job.files[index];
-    file->count = change.count;
-    file->raw_bytes = change.raw_bytes;
-    file->gzip_bytes = change.gzip_bytes;
-    file->done = true;
-    return STATUS_OK;
+    if (status == STATUS_OK)
+        run->job.files[index] = outcome;
+    return status;
 }
 
 enum status export_run_file(struct export_run *run, size_t index, const struct run_context *context,
@@ -192,9 +239,10 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
     times->write_us += clock_monotonic_us() - begin_us;
     if (status != STATUS_OK || !done)
         return status;
-    status = export_file_finish(slot->file, &result, error);
+    status = export_file_end(slot->file, &result, error);
+    if (status == STATUS_OK)
+        status = publish(&slot->file, 1, run->folder_fd, times, error);
     if (status == STATUS_OK) {
-        times->sync_us += result.sync_us;
         times->unreadable += result.errors;
         status = record_file(run, index, context, &result, times, error);
     }
@@ -202,27 +250,104 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
     return status;
 }
 
+/* Files of a small job, from the next on, until the deadline. */
+static enum status write_files(struct export_run *run, const struct run_context *context, int64_t deadline_us,
+                               struct run_times *times, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (bool done = true; status == STATUS_OK && done && run->next_file < run->job.file_count;) {
+        struct run_file *slot = &run->files[run->next_file];
+        struct export_file_result result;
+        if (!slot->file)
+            slot->file = export_file_new(store_dir(context->service->store), &run->job, run->next_file,
+                                         run->files[0].encoder);
+        done = false;
+        status =
+            export_file_step(slot->file, store_engine(context->service->store), deadline_us, &done, error);
+        if (status == STATUS_OK && done)
+            status = export_file_end(slot->file, &result, error);
+        if (status == STATUS_OK && done) {
+            times->unreadable += result.errors;
+            note_outcome(&run->job.files[run->next_file++], &result);
+        }
+    }
+    return status;
+}
+
+static void free_files(struct export_run *run)
+{
+    for (size_t i = 0; run->files && i < run->job.file_count; i++) {
+        export_file_free(run->files[i].file);
+        run->files[i].file = NULL;
+    }
+}
+
+enum status export_run_whole(struct export_run *run, const struct run_context *context, bool *ret_done,
+                             struct run_times *times, struct error *error)
+{
+    const char *dir = store_dir(context->service->store);
+    int64_t begin_us = clock_monotonic_us();
+    enum status status = disk_check_reserve(dir, context->options->disk_reserve_bytes, error);
+    if (status == STATUS_OK)
+        status = open_folder(run, context, error);
+    if (status == STATUS_OK)
+        status = write_files(run, context, begin_us + context->options->slice_us, times, error);
+    times->write_us += clock_monotonic_us() - begin_us;
+    if (status == STATUS_BUSY) { /* descriptors are short: whoever waits for them holds none */
+        free_files(run);
+        run->next_file = 0;
+    }
+    if (status != STATUS_OK || run->next_file < run->job.file_count)
+        return status;
+    struct export_file *files[RUN_WHOLE_FILES_MAX];
+    for (size_t i = 0; i < run->job.file_count; i++)
+        files[i] = run->files[i].file;
+    status = publish(files, run->job.file_count, run->folder_fd, times, error);
+    free_files(run);
+    *ret_done = status == STATUS_OK;
+    return status;
+}
+
 /* ---- the end ---- */
+
+/* The error file, if there is something to tell; then all that the end relies on is durable. */
+static enum status write_error_file(struct export_run *run, const struct run_context *context,
+                                    struct job_file *ret_file, struct error *error)
+{
+    const char *dir = store_dir(context->service->store);
+    enum status status = STATUS_OK;
+    *ret_file = (struct job_file){.count = 0};
+    if (run->job.file_count == 0 && run->job.warnings.size == 0)
+        return STATUS_OK;
+    status = open_folder(run, context, error);
+    if (status == STATUS_OK)
+        status = export_error_file_write(dir, &run->job, run->folder_fd, ret_file, error);
+    if (status == STATUS_OK && run->whole)
+        status = job_files_sync(context->jobs_fd, dir, error);
+    return status;
+}
 
 enum status export_run_complete(struct export_run *run, const struct run_context *context,
                                 struct run_times *times, struct error *error)
 {
     struct job_change change;
-    struct job_file error_file;
+    struct job_file files[RUN_WHOLE_FILES_MAX + 1], error_file;
     int64_t begin_us = clock_monotonic_us();
-    enum status status =
-        export_error_file_write(store_dir(context->service->store), &run->job, &error_file, error);
+    enum status status = write_error_file(run, context, &error_file, error);
     times->sync_us += clock_monotonic_us() - begin_us;
     if (status != STATUS_OK)
         return status;
-    job_change_init(&change, JOB_CHANGE_COMPLETE, run->id);
+    job_change_init(&change, run->whole ? JOB_CHANGE_WHOLE : JOB_CHANGE_COMPLETE, run->id);
     change.keep_us = context->options->keep_us;
-    change.files = &error_file;
-    change.file_count = error_file.count ? 1 : 0;
+    change.files = files;
+    for (size_t i = 0; run->whole && i < run->job.file_count; i++)
+        files[change.file_count++] = run->job.files[i];
+    if (error_file.count)
+        files[change.file_count++] = error_file;
     change.request.urgent = true;
     status = commit(context, &change, "export.complete.before-commit", "export.complete.after-commit", times,
                     error);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && run->progress_fd >= 0) {
         struct buffer path = BUFFER_INIT;
         progress_path(run, store_dir(context->service->store), &path);
         unlink(buffer_text(&path)); /* else the next start does it */
@@ -237,10 +362,7 @@ enum status export_run_fail(struct export_run *run, const struct run_context *co
     struct run_times times = {0};
     /* The disk may be full: what no record names goes first. Recorded files stay until the job has failed
      * for good, or a crash here would complete it without them. */
-    for (size_t i = 0; run->files && i < run->job.file_count; i++) {
-        export_file_free(run->files[i].file);
-        run->files[i].file = NULL;
-    }
+    free_files(run);
     job_change_init(&change, JOB_CHANGE_FAIL, run->id);
     change.request.urgent = true;
     return commit(context, &change, "export.fail.before-commit", "export.fail.after-commit", &times, error);

@@ -1,6 +1,10 @@
 /*
  * One job while it is run: the steps that bring it from its record to its end, each a slice of work.
  *
+ * A small job is written as a whole: its plan is not recorded, its files are written and synced together, and
+ * one commit records plan, outcomes and end. After a crash it is done again from the start. Of any other each
+ * step is recorded, and several of its files may be written at once.
+ *
  * Threading: who may take which step next is decided by exports.c under its lock. The fields behind "guarded"
  * are read and written only under that lock; the others belong to whoever holds the step. Steps other than
  * those of files are taken by one worker alone, with no other in the run.
@@ -14,7 +18,15 @@
 #include "server/exports.h"
 #include "storage/accounts.h"
 
-enum run_phase { RUN_PHASE_PLAN, RUN_PHASE_FILES, RUN_PHASE_COMPLETE, RUN_PHASE_FAIL };
+enum run_phase {
+    RUN_PHASE_PLAN,
+    RUN_PHASE_FILES, /* each a step of its own, */
+    RUN_PHASE_WHOLE, /* or of a small job all together */
+    RUN_PHASE_COMPLETE,
+    RUN_PHASE_FAIL
+};
+
+#define RUN_WHOLE_FILES_MAX 8 /* of a small job; they are open at once */
 
 enum run_file_state { RUN_FILE_WAITS, RUN_FILE_HELD, RUN_FILE_DONE };
 
@@ -67,13 +79,17 @@ struct export_run {
     struct job job;
     char aco_id[ACO_ID_MAX + 1];
     struct export_plan *plan;
+    bool whole;             /* nothing is recorded before its end */
     struct run_file *files; /* job.file_count */
+    size_t next_file;       /* of RUN_PHASE_WHOLE: those before it have ended */
+    int folder_fd;          /* the job's folder; -1: not open */
     int progress_fd;        /* of the job's progress; -1: not open */
 };
 
 struct run_context {
     struct service *service;
     const struct exports_options *options;
+    int jobs_fd; /* DIR/jobs */
 };
 
 struct export_run *export_run_new(uint64_t id, uint32_t aco, const char *endpoint);
@@ -83,12 +99,16 @@ void export_run_free(struct export_run *run);
 /* Opens what keeps the percentage that was told; gives what an earlier process told, 0 if none did. Without
  * it the percentage may fall over a restart, and nothing else. */
 unsigned export_run_open_progress(struct export_run *run, const char *dir, bool create);
-/* Reads the record, then plans; *ret_done: the plan is stored (or was already). */
+/* Reads the record, then plans; *ret_done: the plan is stored (or was already), or run->whole is set. */
 NODISCARD enum status export_run_plan(struct export_run *run, const struct run_context *context,
                                       bool *ret_done, struct run_times *times, struct error *error);
 /* Writes a slice of one file, and at its end makes it durable and records it. */
 NODISCARD enum status export_run_file(struct export_run *run, size_t index, const struct run_context *context,
                                       bool *ret_done, struct run_times *times, struct error *error);
+/* Writes a slice of the files of a small job, one after the other, and at the end makes all of them durable.
+ * The encoder is that of the first. */
+NODISCARD enum status export_run_whole(struct export_run *run, const struct run_context *context,
+                                       bool *ret_done, struct run_times *times, struct error *error);
 /* Keeps a percentage that is about to be told, so that a later process does not tell a lower one. It outlives
  * the process, not a power cut: who polled before that has other worries. */
 void export_run_keep_percent(const struct export_run *run, unsigned percent);

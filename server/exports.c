@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define EXPORT_NICENESS         5 /* added: reactors go first */
-#define EXPORT_WORKERS_PER_CORE 4 /* a worker mostly waits for the disk */
 #define EXPORT_RETRY_BUSY_US    (US_PER_SECOND / 50)
 #define EXPORT_RETRY_FAIL_US    US_PER_SECOND /* until a failure can be written down */
 #define EXPORT_SPARE_ENCODERS   16
@@ -31,6 +30,7 @@ struct exports {
     struct exports_options options;
     struct expiry *expiry;
     struct io_workers *io;
+    int jobs_fd; /* DIR/jobs */
 
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -41,7 +41,7 @@ struct exports {
     struct export_run *runs; /* the others, in the order in which they were begun */
     uint64_t turn;
     uint64_t shared_bytes; /* what each job would have got by now, had all been served alike */
-    size_t sharing;        /* jobs whose files are written */
+    size_t sharing;        /* jobs whose files are to be written */
     struct encoder *spare[EXPORT_SPARE_ENCODERS];
     size_t spare_count;
 
@@ -188,7 +188,8 @@ static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
     struct slice_of_work best = {.run = NULL}, slice;
     exports->sharing = 0;
     for (struct export_run *run = exports->runs; run; run = run->next) {
-        exports->sharing += run->phase == RUN_PHASE_FILES && !run->ended && !run->cancelled;
+        exports->sharing += (run->phase == RUN_PHASE_FILES || run->phase == RUN_PHASE_WHOLE) && !run->ended &&
+                            !run->cancelled;
         if (!run_offers(run, now_us, &slice) || (best.run && best.phase == RUN_PHASE_COMPLETE))
             continue;
         if (slice.phase == RUN_PHASE_COMPLETE || !best.run || run->due_bytes < best.run->due_bytes ||
@@ -216,7 +217,7 @@ static void begin_slice(struct exports *exports, const struct slice_of_work *sli
      * kick-off's own transaction refuses. */
     if (slice->phase == RUN_PHASE_COMPLETE || slice->phase == RUN_PHASE_FAIL)
         run_return_token(exports, run);
-    if (slice->phase == RUN_PHASE_FILES) {
+    if (slice->phase == RUN_PHASE_FILES || slice->phase == RUN_PHASE_WHOLE) {
         struct run_file *file = &run->files[slice->file_index];
         file->state = RUN_FILE_HELD;
         if (!file->encoder)
@@ -227,7 +228,7 @@ static void begin_slice(struct exports *exports, const struct slice_of_work *sli
 /* What came out of a slice. */
 struct slice_result {
     enum status status;
-    bool done; /* the plan is stored, or the file is recorded */
+    bool done; /* the plan is stored, the file is recorded, or those of a small job are durable */
     struct run_times times;
     struct error error;
 };
@@ -247,7 +248,25 @@ static void settle_plan(struct exports *exports, struct export_run *run, const s
     run->files_begun_us = clock_monotonic_us();
     run->files_begun_bytes = run->done_bytes;
     run->due_bytes = exports->shared_bytes + (run->planned_bytes - run->done_bytes);
-    run->phase = RUN_PHASE_FILES;
+    run->phase = run->job.file_count == 0 ? RUN_PHASE_COMPLETE
+                 : run->whole             ? RUN_PHASE_WHOLE
+                                          : RUN_PHASE_FILES;
+}
+
+static void share_bytes(struct exports *exports, struct export_run *run, uint64_t bytes)
+{
+    run->done_bytes += bytes;
+    exports->shared_bytes += bytes / (exports->sharing ? exports->sharing : 1);
+}
+
+static void settle_whole(struct exports *exports, struct export_run *run, const struct slice_result *result)
+{
+    if (!result->done)
+        return;
+    share_bytes(exports, run, run->planned_bytes);
+    encoder_give(exports, run->files[0].encoder);
+    run->files[0].encoder = NULL;
+    run->phase = RUN_PHASE_COMPLETE;
 }
 
 static void settle_file(struct exports *exports, struct export_run *run, size_t index,
@@ -259,8 +278,7 @@ static void settle_file(struct exports *exports, struct export_run *run, size_t 
     if (credit > planned)
         credit = planned; /* the plan was an estimate */
     if (credit > file->credit) {
-        run->done_bytes += credit - file->credit;
-        exports->shared_bytes += (credit - file->credit) / (exports->sharing ? exports->sharing : 1);
+        share_bytes(exports, run, credit - file->credit);
         file->credit = credit;
     }
     file->state = result->done ? RUN_FILE_DONE : RUN_FILE_WAITS;
@@ -354,6 +372,9 @@ static void settle(struct exports *exports, const struct slice_of_work *slice,
             break;
         case RUN_PHASE_FILES:
             break;
+        case RUN_PHASE_WHOLE:
+            settle_whole(exports, run, result);
+            break;
         case RUN_PHASE_COMPLETE:
             run->keeps_files = !run->cancelled;
             run->ended = true;
@@ -371,7 +392,7 @@ static void settle(struct exports *exports, const struct slice_of_work *slice,
 
 static void run_slice(struct exports *exports, const struct slice_of_work *slice, struct slice_result *result)
 {
-    struct run_context context = {exports->service, &exports->options};
+    struct run_context context = {exports->service, &exports->options, exports->jobs_fd};
     struct export_run *run = slice->run;
     switch (slice->phase) {
     case RUN_PHASE_PLAN:
@@ -380,6 +401,9 @@ static void run_slice(struct exports *exports, const struct slice_of_work *slice
     case RUN_PHASE_FILES:
         result->status =
             export_run_file(run, slice->file_index, &context, &result->done, &result->times, &result->error);
+        return;
+    case RUN_PHASE_WHOLE:
+        result->status = export_run_whole(run, &context, &result->done, &result->times, &result->error);
         return;
     case RUN_PHASE_COMPLETE:
         result->status = export_run_complete(run, &context, &result->times, &result->error);
@@ -658,8 +682,7 @@ static enum status take_up(struct exports *exports, struct error *error)
 static enum status start_threads(struct exports *exports, struct error *error)
 {
     unsigned count = exports->options.workers;
-    if (count == 0)
-        count = EXPORT_WORKERS_PER_CORE * (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    CHECK(count > 0);
     exports->threads = mem_new_array(pthread_t, count);
     for (; exports->thread_count < count; exports->thread_count++) {
         if (pthread_create(&exports->threads[exports->thread_count], NULL, worker_main, exports) != 0)
@@ -675,6 +698,7 @@ enum status exports_open(struct service *service, const struct exports_options *
     pthread_condattr_t attributes;
     exports->service = service;
     exports->options = *options;
+    exports->jobs_fd = -1;
     exports->fresh_end = &exports->fresh;
     if (exports->options.slice_us == 0)
         exports->options.slice_us = EXPORT_SLICE_MS * 1000;
@@ -684,6 +708,8 @@ enum status exports_open(struct service *service, const struct exports_options *
     pthread_cond_init(&exports->work, &attributes);
     pthread_condattr_destroy(&attributes);
     enum status status = expiry_open(service, options->keep_us, &exports->expiry, error);
+    if (status == STATUS_OK)
+        status = job_files_open_all(store_dir(service->store), &exports->jobs_fd, error);
     if (status == STATUS_OK)
         status = io_workers_start(options->io_workers ? options->io_workers : EXPORT_IO_WORKERS, &exports->io,
                                   error);
@@ -722,6 +748,8 @@ void exports_close(struct exports *exports)
         encoder_free(exports->spare[--exports->spare_count]);
     io_workers_stop(exports->io);
     expiry_close(exports->expiry);
+    if (exports->jobs_fd >= 0)
+        close(exports->jobs_fd);
     pthread_cond_destroy(&exports->work);
     pthread_mutex_destroy(&exports->lock);
     mem_free(exports->threads);

@@ -5,7 +5,8 @@
  * A job's way: planned (walk the exportable beneficiaries and summaries, cut into files between
  * beneficiaries, store the plan: In Progress), then file after file (segments spliced into
  * DIR/jobs/<id>/<uuid>.part; fsync, rename, fsync the directory, commit FILE_DONE), then Completed. Several
- * files of one job may run at once. Whatever a crash leaves is swept at the start, and active jobs go on.
+ * files of one job may run at once. A small job takes one worker and one commit (export_run.h). Whatever a
+ * crash leaves is swept at the start, and active jobs go on.
  *
  * Where the files are: server/job_files.h. How long: server/expiry.h.
  *
@@ -24,12 +25,14 @@
 #include "server/service.h"
 #include "storage/jobs.h"
 
-#define EXPORT_SLICE_MS   50
-#define EXPORT_IO_WORKERS 4
+#define EXPORT_SLICE_MS         50
+#define EXPORT_IO_WORKERS       4
+#define EXPORT_WORKERS_PER_CORE 4 /* a worker mostly waits for the disk */
 
 struct exports_options {
-    unsigned workers;
+    unsigned workers;            /* EXPORT_WORKERS_PER_CORE */
     uint64_t file_bytes_max;     /* raw bytes after which a file is cut, between beneficiaries */
+    uint64_t small_job_bytes;    /* raw bytes of a job that is written as a whole; 0: none is */
     uint64_t disk_reserve_bytes; /* exports stop when less is free */
     int64_t keep_us;             /* Completed -> Archived -> Expired */
     int64_t slice_us;            /* 0: EXPORT_SLICE_MS */

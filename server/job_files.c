@@ -44,41 +44,59 @@ enum status disk_sync_folder(const char *path, struct error *error)
     return status;
 }
 
-/* Durable when it returns, also if an earlier process made it and died before the sync. */
-static enum status make_folder(const char *path, const char *parent, struct error *error)
+static enum status make_folder(const char *path, struct error *error)
 {
     if (failpoint_hit("export.mkdir") || (mkdir(path, 0700) != 0 && errno != EEXIST))
         return error_set_errno(error, "%s: cannot make this directory", path);
-    return disk_sync_folder(parent, error);
+    return STATUS_OK;
 }
 
 enum status job_files_prepare(const char *dir, struct error *error)
 {
     struct buffer path = BUFFER_INIT;
     folder_path(&path, dir, NULL);
-    enum status status = make_folder(buffer_text(&path), dir, error);
+    enum status status = make_folder(buffer_text(&path), error);
+    /* Also if an earlier process made it and died before the sync. */
+    if (status == STATUS_OK)
+        status = disk_sync_folder(dir, error);
     buffer_release(&path);
     return status;
 }
 
-enum status job_files_make(const char *dir, uint64_t job_id, struct error *error)
+static enum status open_folder(const char *path, int *ret_fd, struct error *error)
 {
-    struct buffer path = BUFFER_INIT, parent = BUFFER_INIT;
-    folder_path(&path, dir, &job_id);
-    folder_path(&parent, dir, NULL);
-    enum status status = make_folder(buffer_text(&path), buffer_text(&parent), error);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return disk_open_failed(path, error);
+    *ret_fd = fd;
+    return STATUS_OK;
+}
+
+enum status job_files_open_all(const char *dir, int *ret_fd, struct error *error)
+{
+    struct buffer path = BUFFER_INIT;
+    folder_path(&path, dir, NULL);
+    enum status status = open_folder(buffer_text(&path), ret_fd, error);
     buffer_release(&path);
-    buffer_release(&parent);
     return status;
 }
 
-enum status job_files_sync(const char *dir, uint64_t job_id, struct error *error)
+enum status job_files_open(const char *dir, uint64_t job_id, int *ret_fd, struct error *error)
 {
     struct buffer path = BUFFER_INIT;
     folder_path(&path, dir, &job_id);
-    enum status status = disk_sync_folder(buffer_text(&path), error);
+    enum status status = make_folder(buffer_text(&path), error);
+    if (status == STATUS_OK)
+        status = open_folder(buffer_text(&path), ret_fd, error);
     buffer_release(&path);
     return status;
+}
+
+enum status job_files_sync(int folder_fd, const char *dir, struct error *error)
+{
+    if (failpoint_hit("export.dir-fsync") || fsync(folder_fd) != 0)
+        return error_set_errno(error, "%s/jobs: cannot sync", dir);
+    return STATUS_OK;
 }
 
 static enum status remove_name(int folder, const char *path, const char *name, uint64_t *bytes,

@@ -31,12 +31,16 @@
 void export_path(struct buffer *target, const char *dir, uint64_t job_id, const char *uuid,
                  const char *suffix);
 
-/* Makes DIR/jobs if it is not there. */
+/* Makes DIR/jobs if it is not there, durably. */
 NODISCARD enum status job_files_prepare(const char *dir, struct error *error);
-/* Makes the job's folder (0700), durably. It may be there already. */
-NODISCARD enum status job_files_make(const char *dir, uint64_t job_id, struct error *error);
-/* Makes the names in the job's folder durable. */
-NODISCARD enum status job_files_sync(const char *dir, uint64_t job_id, struct error *error);
+/* Opens DIR/jobs. Whoever writes files keeps it open, and each job's folder too while its files are written:
+ * a sync must not fail because descriptors are short. */
+NODISCARD enum status job_files_open_all(const char *dir, int *ret_fd, struct error *error);
+/* Opens the job's folder; makes it (0700) if it is not there, durable only once DIR/jobs is synced.
+ * STATUS_BUSY if file descriptors are short. */
+NODISCARD enum status job_files_open(const char *dir, uint64_t job_id, int *ret_fd, struct error *error);
+/* Makes the names in an open folder durable, the job's or DIR/jobs. */
+NODISCARD enum status job_files_sync(int folder_fd, const char *dir, struct error *error);
 /* Removes the folder and all that is in it. Nothing there is fine; open files live on until closed. */
 NODISCARD enum status job_files_remove(const char *dir, uint64_t job_id, struct error *error);
 

@@ -287,8 +287,10 @@ static enum status start(struct server *server, struct error *error)
                              error);
     if (status == STATUS_OK) {
         struct exports_options options = {
-            .workers = config->export_workers ? config->export_workers : core_count(),
+            .workers =
+                config->export_workers ? config->export_workers : EXPORT_WORKERS_PER_CORE * core_count(),
             .file_bytes_max = config->file_bytes_max,
+            .small_job_bytes = config->small_job_bytes,
             .disk_reserve_bytes = config->disk_reserve_bytes,
             .keep_us = config->keep_hours * US_PER_HOUR,
         };

@@ -326,6 +326,7 @@ static const enum leads transitions[JOB_CHANGE_COUNT][JOB_STATE_COUNT] = {
     [JOB_CHANGE_PLAN]      = {PROGRESS,  CONFLICT,  GONE,      GONE,      GONE,      GONE,      GONE},
     [JOB_CHANGE_FILE_DONE] = {CONFLICT,  PROGRESS,  GONE,      GONE,      GONE,      GONE,      GONE},
     [JOB_CHANGE_COMPLETE]  = {CONFLICT,  COMPLETED, GONE,      GONE,      GONE,      GONE,      GONE},
+    [JOB_CHANGE_WHOLE]     = {COMPLETED, CONFLICT,  GONE,      GONE,      GONE,      GONE,      GONE},
     [JOB_CHANGE_FAIL]      = {FAILED,    FAILED,    GONE,      GONE,      GONE,      GONE,      GONE},
     [JOB_CHANGE_DELETE]    = {CANCELLED, CANCELLED, CANCELLED, CANCELLED, CONFLICT,  CANCELLED, UNKNOWN},
     [JOB_CHANGE_ARCHIVE]   = {CONFLICT,  CONFLICT,  ARCHIVED,  GONE,      GONE,      GONE,      GONE},
@@ -333,23 +334,29 @@ static const enum leads transitions[JOB_CHANGE_COUNT][JOB_STATE_COUNT] = {
 };
 /* clang-format on */
 
-static enum status change_complete(const struct job_change *change, struct store_write *write,
-                                   struct job *job, struct error *error)
+/* Adds the files of the change, all of them done. */
+static enum status add_done_files(const struct job_change *change, struct store_write *write, struct job *job,
+                                  struct error *error)
 {
-    size_t done, first = job->file_count;
-    enum status status = job_files_count_done(write->txn, job, &done, error);
-    if (status != STATUS_OK)
-        return status;
-    if (done != job->file_count)
-        return error_set(error, STATUS_CONFLICT, "job %" PRIu64 ": %zu of %zu files are done", job->id, done,
-                         job->file_count);
-    status = job_files_add(write, job, change->files, change->file_count, error);
+    size_t first = job->file_count;
+    enum status status = job_files_add(write, job, change->files, change->file_count, error);
     for (size_t i = 0; status == STATUS_OK && i < change->file_count; i++) {
         const struct job_file *file = &change->files[i];
         status =
             job_file_put_done(write, job, first + i, file->count, file->raw_bytes, file->gzip_bytes, error);
     }
     return status;
+}
+
+static enum status change_complete(const struct job_change *change, struct store_write *write,
+                                   struct job *job, struct error *error)
+{
+    size_t done;
+    enum status status = job_files_count_done(write->txn, job, &done, error);
+    if (status == STATUS_OK && done != job->file_count)
+        return error_set(error, STATUS_CONFLICT, "job %" PRIu64 ": %zu of %zu files are done", job->id, done,
+                         job->file_count);
+    return status == STATUS_OK ? add_done_files(change, write, job, error) : status;
 }
 
 static int64_t instant_after(int64_t us, int64_t keep_us)
@@ -429,6 +436,9 @@ static enum status job_change_apply(struct write_request *request, struct store_
                                    change->gzip_bytes, error);
     } else if (change->change == JOB_CHANGE_COMPLETE) {
         status = change_complete(change, write, &job, error);
+    } else if (change->change == JOB_CHANGE_WHOLE) {
+        job.planned = true;
+        status = add_done_files(change, write, &job, error);
     }
     if (status == STATUS_OK && (enum job_state)leads != before)
         status = change_state(write, &job, (enum job_state)leads, change->keep_us, error);

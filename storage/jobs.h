@@ -4,13 +4,16 @@
  *   Pending -> In Progress -> Completed -> Archived -> Expired
  *                          -> Failed | Cancelled
  *
+ * A small job goes from Pending to Completed in one step.
+ *
  * A job is active while Pending or In Progress; there is at most one active job for an ACO and endpoint
  * (decided inside the kick-off's transaction). An active job pins history: versions superseded after its
  * sequence stay until it ends.
  *
  * The plan (which file holds which type and range of beneficiaries) is stored before the first byte is
  * written, so that a job that is interrupted goes on with its finished files, and its bytes are those of an
- * undisturbed run.
+ * undisturbed run. Of a small job plan, outcomes and end are stored together, behind its last byte: what is
+ * interrupted is done again.
  *
  * A job stays known for ever, its files until it is Expired, Failed or Cancelled.
  *
@@ -179,6 +182,7 @@ enum job_change_kind {
     JOB_CHANGE_FILE_DONE, /* file_index, count, raw_bytes, gzip_bytes. May be repeated; the last one holds */
     JOB_CHANGE_COMPLETE,  /* keep_us: expires_us = instant + keep_us. Adds files, done ones, if there are any
                              in `files` (the error file). STATUS_CONFLICT if a planned one is not done */
+    JOB_CHANGE_WHOLE, /* PLAN, FILE_DONE of all and COMPLETE in one: files, all of them done, and keep_us */
     JOB_CHANGE_FAIL,
     JOB_CHANGE_DELETE,  /* the client's DELETE: active, Completed, Failed, Archived -> Cancelled.
                            STATUS_NOT_FOUND also: cancelled before; STATUS_CONFLICT: Expired */

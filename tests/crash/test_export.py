@@ -22,17 +22,18 @@ WIDENED = (None, "export.file.write=sleep", "export.file.rename=sleep", "export.
 
 class ExportCrashTest(crash_export.ExportCase, unittest.TestCase):
     timeout_seconds = 300
-    beneficiaries, claims, settings = 24, 6, {"file_bytes_max": "640KiB"}
+    beneficiaries, claims, settings = 24, 6, {"file_bytes_max": "640KiB", "small_job_bytes": 0}
+    share = 1  # of the crashes
 
     def test_a_killed_job_goes_on_and_gives_the_bytes_of_an_undisturbed_one(self):
-        wanted = crash.crashes()
+        wanted = -(-crash.crashes() // self.share)
         self.hits = []  # of each kill: files done; None: before the plan
         self.kills_late = 0
         self.refused = 0
         self.updates = 0
         self.seconds = {failpoints: self.material.undisturbed(failpoints) for failpoints in WIDENED}
         crash.spread(lambda index: self.jobs(random.Random(f"{self.seed}/{index}"), wanted), range(WORKERS), WORKERS)
-        done = sorted(hit for hit in self.hits if hit is not None)
+        done = sorted(hit for hit in self.hits if hit is not None) or [0]
         print(f"{len(self.hits)} kills of active jobs ({self.kills_late} came too late): {self.hits.count(None)} before "
               f"the plan stood; files done of {len(self.material.sums)}, quartiles: {done[0]}, {done[len(done) // 4]}, "
               f"{crash.median(done)}, {done[3 * len(done) // 4]}, {done[-1]}; in {self.updates} jobs newer versions were "
@@ -106,6 +107,14 @@ class ExportCrashTest(crash_export.ExportCase, unittest.TestCase):
             crash.verify(site)
             site.close()
         self.assertGreater(stopped, 0)
+
+
+class SmallJobCrashTest(ExportCrashTest):
+    """A job that is written as a whole: nothing of it stands before its end, and it is done again to the same bytes."""
+
+    beneficiaries, claims, settings = 24, 6, {}
+    share = 3
+    test_sigterm_in_the_middle_ends_with_0_and_the_job_goes_on = None  # it is one slice, which SIGTERM lets end
 
 
 if __name__ == "__main__":

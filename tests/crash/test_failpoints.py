@@ -62,7 +62,12 @@ class NamesTest(unittest.TestCase):
 
 class ExportFailpointTest(crash_export.ExportCase, unittest.TestCase):
     timeout_seconds = 300
-    beneficiaries, claims, settings = 6, 3, {"file_bytes_max": "256KiB"}
+    beneficiaries, claims, settings = 6, 3, {"file_bytes_max": "256KiB", "small_job_bytes": 0}
+    names = [*ENGINE, *AT_START, *JOBS, *DOWNLOADS]
+    # The first passages of AT_START are the start's: two of each, and then the job's own.
+    places = [(name, at) for name in JOBS if name not in NEVER_FAIL for at in (1, 2, 4)
+              if at == 1 or name.startswith("export.file.") or name == "export.statvfs"]
+    places += [("export.mkdir", 2), ("export.dir-fsync", 2), ("export.dir-fsync", 3), ("export.dir-fsync", 5)]
 
     # ---- death ----
 
@@ -134,8 +139,7 @@ class ExportFailpointTest(crash_export.ExportCase, unittest.TestCase):
             times += 1
 
     def test_death_at_each_place_costs_nothing(self):
-        names = [*ENGINE, *AT_START, *JOBS, *DOWNLOADS]
-        times = dict(zip(names, crash.spread(self.die_at_each, names)))
+        times = dict(zip(self.names, crash.spread(self.die_at_each, self.names)))
         print(f"deaths: {sum(times.values())}: {times}", file=sys.stderr)
         self.assertNotIn(0, times.values(), f"each place was passed: {times}")
 
@@ -178,11 +182,7 @@ class ExportFailpointTest(crash_export.ExportCase, unittest.TestCase):
             site.close()
 
     def test_a_place_that_fails_fails_the_job_and_nothing_else(self):
-        # The first passages of AT_START are the start's: two of each, and then the job's own.
-        places = [(name, at) for name in JOBS if name not in NEVER_FAIL for at in (1, 2, 4)
-                  if at == 1 or name.startswith("export.file.") or name == "export.statvfs"]
-        places += [("export.mkdir", 2), ("export.dir-fsync", 2), ("export.dir-fsync", 3), ("export.dir-fsync", 5)]
-        crash.spread(self.fail_at, [(name, action, at) for name, at in places for action in ("error", "nospace")])
+        crash.spread(self.fail_at, [(name, action, at) for name, at in self.places for action in ("error", "nospace")])
 
     def test_what_failed_after_its_commit_stands(self):
         for name in NEVER_FAIL:
@@ -371,6 +371,21 @@ class InitFailpointTest(unittest.TestCase):
                     else:
                         self.assertEqual(again.returncode, 1)
                         self.assertIn("choose a new data directory", again.stderr)
+
+
+class SmallJobFailpointTest(ExportFailpointTest):
+    """The same for a job that is written as a whole: what it passes stands in neither plan nor file."""
+
+    settings = {"file_bytes_max": "256KiB"}
+    names = [name for name in JOBS if not name.startswith("export.plan.") and not name.endswith("-commit")]
+    names += ["engine.commit.before", "engine.commit.after", *AT_START, "export.complete.before-commit",
+              "export.complete.after-commit"]
+    places = [(name, at) for name in ("export.file.open", "export.file.write", "export.file.fsync", "export.file.rename")
+              for at in (1, 2, 4)]
+    places += [("export.statvfs", 1), ("export.statvfs", 2), ("export.mkdir", 2), ("export.dir-fsync", 2),
+               ("export.dir-fsync", 3), ("export.complete.before-commit", 1)]
+    test_a_start_that_cannot_prepare_says_why = None  # nothing of the job is in it
+    test_a_download_that_cannot_be_read_is_no_wrong_answer = None
 
 
 if __name__ == "__main__":

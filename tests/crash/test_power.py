@@ -106,7 +106,8 @@ class ScenarioPowerTest(Case):
 
 
 class ExportPowerTest(crash_export.ExportCase, Case):
-    beneficiaries, claims, settings = 12, 4, {"file_bytes_max": "256KiB"}
+    beneficiaries, claims, settings = 12, 4, {"file_bytes_max": "256KiB", "small_job_bytes": 0}
+    widened = "export.file.before-commit=sleep"
 
     @classmethod
     def setUpClass(cls):
@@ -115,12 +116,12 @@ class ExportPowerTest(crash_export.ExportCase, Case):
 
     def test_a_job_goes_on_when_power_comes_back_and_gives_the_same_bytes(self):
         generator = random.Random(f"{self.seed}/exports")
-        seconds = self.material.undisturbed("export.file.before-commit=sleep")
+        seconds = self.material.undisturbed(self.widened)
         states = []
         for _ in range(2 * wanted()):
             site = on_disk(self.material.site, self.disk)
             self.addCleanup(site.close)
-            server = self.start(site, "export.file.before-commit=sleep")
+            server = self.start(site, self.widened)
             token = server.token()
             job = server.kick_off(token)
             time.sleep(generator.uniform(0, crash.NO_LATER_THAN) * seconds)
@@ -137,6 +138,13 @@ class ExportPowerTest(crash_export.ExportCase, Case):
             crash.verify(site)
             site.close()
         print(f"jobs after {len(states)} cuts: {sorted(states)}", file=sys.stderr)
+
+
+class SmallJobPowerTest(ExportPowerTest):
+    """A job that is written as a whole."""
+
+    settings = {}
+    widened = "export.file.rename=sleep"
 
 
 del Case  # only a base

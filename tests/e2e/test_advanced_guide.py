@@ -28,8 +28,9 @@ MENDED = [
 ]
 # Forms that a reader fills in; the example of each follows in the guide.
 FORMS = ['curl -H "authorization: Basic [base64-encoded clientId:secret]"', "curl --user clientId:secret"]
-# Each passage of 50 ms lets the first look at a job find it at work.
+# Each passage of 50 ms lets the first look at a job find it at work, file by file.
 SLOW = {"SLUICE_FAILPOINTS": "export.file.fsync=sleep"}
+STEPS = {"small_job_bytes": 0}
 KICK_OFFS = ["Patient/$export", "Patient/$export?_type=ExplanationOfBenefit", "Patient/$export?_type=Patient",
              "Patient/$export?_type=Coverage", "Patient/$export?_type=Patient?_since=2020-02-13T08:00:00.000-05:00"]
 
@@ -83,7 +84,7 @@ class AdvancedGuideTest(unittest.TestCase):
             cls.site.ctl("credentials", "create", "A9994", "--client-id", client, "--secret-file", path)
         lines = [line for number in range(3) for line in wire.lines_of(number, "2021-01-01T00:00:00Z", 2)]
         cls.site.ctl("import", "--aco", "A9994", cls.site.write("base.ndjson", "\n".join(lines) + "\n"))
-        cls.server = sluice.Server(cls.site, environment=SLOW).start()
+        cls.server = sluice.Server(cls.site, settings=STEPS, environment=SLOW).start()
         cls.addClassCleanup(lambda: cls.server.stop(None))
 
     @classmethod

@@ -140,7 +140,7 @@ class LiveTest(BackupCase):
 
     def test_an_active_job_goes_on_with_its_view(self):
         load(self.site, range(BENEFICIARIES), "2021-01-01T00:00:00Z")
-        server, client = self.serve(self.site, "export.statvfs=sleep", export_workers=1)
+        server, client = self.serve(self.site, "export.statvfs=sleep", export_workers=1, small_job_bytes=0)
         location = local(client.kick_off())
         job = location.rsplit("/", 1)[1]
         sluice.wait_until(lambda: "complete" in self.site.ctl("jobs", "show", job, "--json").stdout, "a file is done")

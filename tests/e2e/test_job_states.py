@@ -40,7 +40,7 @@ class StatesTest(unittest.TestCase):
         self.server = sluice.Server(
             self.site, plaintext=True,
             settings=dict({"public_url": PUBLIC, "token_lifetime_seconds": 86400, "stop_grace_seconds": 1,
-                           "export_workers": 1}, **settings), environment={"SLUICE_FAILPOINTS": failpoints}).start()
+                           "export_workers": 1, "small_job_bytes": 0}, **settings), environment={"SLUICE_FAILPOINTS": failpoints}).start()
         self.client = wire.Client(self.server)
         self.addCleanup(self.client.close)
 

@@ -6,14 +6,29 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char *const endpoints[ENDPOINTS] = {"Group/all", "Patient", "a", "b"};
 #define ENDPOINT_TWIN "twin"
 
-/* One slice. */
-static void job_step(struct world *world, struct tracked_job *job, uint64_t *random)
+static void whole_step(struct world *world, struct export_run *run, const struct run_context *context)
 {
-    struct run_context context = {&world->service, &world->options};
+    struct run_times times = {0};
+    struct error error = {0};
+    bool done = false;
+    if (!run->files[0].encoder)
+        run->files[0].encoder = encoder_new();
+    world_expect_ok(world, export_run_whole(run, context, &done, &times, &error), &error);
+    if (done) {
+        encoder_free(run->files[0].encoder);
+        run->files[0].encoder = NULL;
+        run->phase = RUN_PHASE_COMPLETE;
+    }
+}
+
+static void run_step(struct world *world, struct tracked_job *job, const struct run_context *context,
+                     uint64_t *random)
+{
     struct run_times times = {0};
     struct error error = {0};
     bool done = false;
@@ -21,8 +36,13 @@ static void job_step(struct world *world, struct tracked_job *job, uint64_t *ran
         job->run = export_run_new(job->id, world->numbers[job->request.aco], "a");
     struct export_run *run = job->run;
     if (run->phase == RUN_PHASE_PLAN) {
-        world_expect_ok(world, export_run_plan(run, &context, &done, &times, &error), &error);
-        run->phase = done ? RUN_PHASE_FILES : RUN_PHASE_PLAN;
+        world_expect_ok(world, export_run_plan(run, context, &done, &times, &error), &error);
+        if (done)
+            run->phase = run->whole && run->job.file_count ? RUN_PHASE_WHOLE : RUN_PHASE_FILES;
+        return;
+    }
+    if (run->phase == RUN_PHASE_WHOLE) {
+        whole_step(world, run, context);
         return;
     }
     /* Any file that is not done: several of them may be under way. */
@@ -30,7 +50,7 @@ static void job_step(struct world *world, struct tracked_job *job, uint64_t *ran
     for (size_t i = 0; i < run->job.file_count; i++)
         open += !run->job.files[i].done;
     if (!open) {
-        world_expect_ok(world, export_run_complete(run, &context, &times, &error), &error);
+        world_expect_ok(world, export_run_complete(run, context, &times, &error), &error);
         job_settle(world, job);
         return;
     }
@@ -39,13 +59,23 @@ static void job_step(struct world *world, struct tracked_job *job, uint64_t *ran
     struct run_file *file = &run->files[--at];
     if (!file->encoder)
         file->encoder = encoder_new();
-    world_expect_ok(world, export_run_file(run, at, &context, &done, &times, &error), &error);
+    world_expect_ok(world, export_run_file(run, at, context, &done, &times, &error), &error);
     if (done) {
         export_file_free(file->file);
         encoder_free(file->encoder);
         file->file = NULL;
         file->encoder = NULL;
     }
+}
+
+/* One slice. */
+static void job_step(struct world *world, struct tracked_job *job, uint64_t *random)
+{
+    struct run_context context = {&world->service, &world->options, -1};
+    struct error error = {0};
+    world_expect_ok(world, job_files_open_all(world->dir, &context.jobs_fd, &error), &error);
+    run_step(world, job, &context, random);
+    close(context.jobs_fd);
 }
 
 void job_finish(struct world *world, struct tracked_job *job)

@@ -1,4 +1,4 @@
-#include "server/exports.h"
+#include "server/export_run.h"
 
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
@@ -626,6 +626,117 @@ static void export_waits_while_file_descriptors_are_short(void **state)
     export_fixture_close(&fixture);
 }
 
+static void small_job_is_written_as_a_whole_to_the_same_bytes(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct buffer in_steps = BUFFER_INIT, whole = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 20, 4);
+    for (int64_t slice_us = 1; slice_us <= 100000; slice_us *= 100000) { /* many slices; one */
+        struct job jobs[2];
+        for (int small = 0; small < 2; small++) {
+            fixture.options.slice_us = slice_us;
+            fixture.options.small_job_bytes = small ? UINT64_C(1) << 20 : 0;
+            export_fixture_start(&fixture);
+            uint64_t id =
+                export_fixture_request(&fixture, &(struct export_request){.aco = aco, .warnings = "_x"});
+            jobs[small] = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+            assert_int_equal(jobs[small].file_count, 4); /* and that of the ignored parameter */
+            buffer_reset(small ? &whole : &in_steps);
+            read_all_gzip(&fixture, &jobs[small], small ? &whole : &in_steps);
+            await_token(&fixture, aco, "Patient");
+            int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+            while (export_fixture_count_names(&fixture, id) != 8)
+                export_fixture_wait(deadline_us, "four files and four indexes are left");
+            export_fixture_stop(&fixture);
+        }
+        assert_same(&whole, &in_steps);
+        for (size_t i = 0; i < 4; i++)
+            assert_true(jobs[0].files[i].count == jobs[1].files[i].count && jobs[1].files[i].done);
+    }
+    buffer_release(&in_steps);
+    buffer_release(&whole);
+    export_fixture_start(&fixture);
+    export_fixture_close(&fixture);
+}
+
+/* Whether a job's first commit is its last shows only here: a plan that stands would be In Progress. */
+static void only_what_is_small_and_not_followed_is_written_as_a_whole(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 6, 2);
+    export_fixture_start(&fixture);
+    struct run_context context = {&fixture.service, &fixture.options, -1};
+    struct error error = {0};
+    assert_int_equal(job_files_open_all(fixture.store.dir, &context.jobs_fd, &error), STATUS_OK);
+    exports_close(fixture.service.exports); /* its workers must not take the jobs */
+    fixture.service.exports = NULL;
+    static const struct {
+        uint64_t small_job_bytes, file_bytes_max;
+        bool partial_manifests, whole;
+    } cases[] = {
+        {1 << 20, 1 << 30, false, true}, {1 << 20, 1 << 30, true, false}, {1000, 1 << 30, false, false},
+        {1 << 20, 1000, false, false},   {0, 1 << 30, false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char endpoint[20];
+        snprintf(endpoint, sizeof endpoint, "case %zu", i);
+        uint64_t id = export_fixture_request(
+            &fixture, &(struct export_request){
+                          .aco = aco, .endpoint = endpoint, .partial_manifests = cases[i].partial_manifests});
+        struct export_run *run = export_run_new(id, aco, endpoint);
+        struct run_times times = {0};
+        bool done = false;
+        fixture.options.small_job_bytes = cases[i].small_job_bytes;
+        fixture.options.file_bytes_max = cases[i].file_bytes_max;
+        fixture.options.slice_us = US_PER_SECOND;
+        assert_int_equal(export_run_plan(run, &context, &done, &times, &error), STATUS_OK);
+        assert_true(done);
+        assert_int_equal(run->whole, cases[i].whole);
+        assert_int_equal(export_fixture_job(&fixture, id).state,
+                         cases[i].whole ? JOB_STATE_PENDING : JOB_STATE_IN_PROGRESS);
+        export_run_free(run);
+    }
+    close(context.jobs_fd);
+    export_fixture_close(&fixture);
+}
+
+static void small_job_waits_while_file_descriptors_are_short(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    struct rlimit before;
+    export_fixture_open(&fixture);
+    fixture.options.small_job_bytes = UINT64_C(1) << 20;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 10, 2);
+    export_fixture_start(&fixture);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (rlim_t spare = 0; spare < 4; spare++) { /* for the folder, and for the first file's two */
+        int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        assert_true(next >= 0);
+        close(next);
+        struct rlimit few = {.rlim_cur = (rlim_t)next + spare, .rlim_max = before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+        struct exports_progress progress;
+        for (int look = 0; look < 50;
+             look++) { /* each at least a millisecond: longer than it takes otherwise */
+            export_fixture_wait(INT64_MAX, "time passes");
+            assert_int_equal(exports_progress(fixture.service.exports, id, &progress), STATUS_OK);
+        }
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+        await_token(&fixture, aco, "Patient");
+    }
+    export_fixture_close(&fixture);
+}
+
 static void full_disk_fails_the_job_and_leaves_nothing(void **state)
 {
     (void)state;
@@ -1101,6 +1212,9 @@ int main(void)
         cmocka_unit_test(delete_stops_a_running_job_and_frees_the_endpoint_at_once),
         cmocka_unit_test(cancel_by_somebody_else_ends_the_job),
         cmocka_unit_test(export_waits_while_file_descriptors_are_short),
+        cmocka_unit_test(small_job_is_written_as_a_whole_to_the_same_bytes),
+        cmocka_unit_test(only_what_is_small_and_not_followed_is_written_as_a_whole),
+        cmocka_unit_test(small_job_waits_while_file_descriptors_are_short),
         cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),
         cmocka_unit_test(ignored_parameters_stand_in_the_error_file),
         cmocka_unit_test(damaged_segment_costs_only_itself),

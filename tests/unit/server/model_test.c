@@ -137,6 +137,7 @@ static void run_episode(const char *root, const struct operation *operations, si
     world->options =
         (struct exports_options){.workers = 2,
                                  .file_bytes_max = operations[0].seed % 2 ? 1500 : UINT64_C(1) << 30,
+                                 .small_job_bytes = (uint64_t[]){0, 1000, 1000000}[operations[0].seed % 3],
                                  .keep_us = WORLD_KEEP_US,
                                  .slice_us = 1};
     snprintf(world->dir, sizeof world->dir, "%s/data", root);

@@ -506,6 +506,45 @@ static void job_completes_when_every_planned_file_is_done(void **state)
         assert_true(job.files[i].done);
 }
 
+static void small_job_completes_in_one_step(void **state)
+{
+    struct fixture *f = *state;
+    struct job_file files[3];
+    file_init(&files[0], JOB_SET_ALL, "", "m");
+    file_init(&files[1], JOB_SET_ALL, "m", "");
+    file_init(&files[2], JOB_SET_ERROR, "", "");
+    for (size_t i = 0; i < 3; i++) {
+        files[i].count = 7 * i;
+        files[i].raw_bytes = 900 * i;
+        files[i].gzip_bytes = 300 * i;
+    }
+    uint64_t id = create_ok(f, "Patient");
+    struct job_change request;
+    job_change_init(&request, JOB_CHANGE_WHOLE, id);
+    request.keep_us = DAY_US;
+    request.files = files;
+    request.file_count = 3;
+    assert_int_equal(change(f, &request), STATUS_OK);
+    assert_int_equal(request.ret_before, JOB_STATE_PENDING);
+    store_fixture_reopen(&f->store);
+    struct job job = job_of(f, id);
+    assert_int_equal(job.state, JOB_STATE_COMPLETED);
+    assert_true(job.planned);
+    assert_true(job.due_us == job.updated_us + DAY_US);
+    assert_int_equal(job.file_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        expect_file(&job.files[i], &files[i]);
+        assert_true(job.files[i].done && job.files[i].count == files[i].count);
+        assert_true(job.files[i].raw_bytes == 900 * i && job.files[i].gzip_bytes == 300 * i);
+    }
+    expect_active(f, 4, "");
+
+    id = create_ok(f, "Patient"); /* of the same endpoint, which is free again */
+    job_change_init(&request, JOB_CHANGE_WHOLE, id);
+    assert_int_equal(change(f, &request), STATUS_OK);
+    assert_int_equal(job_of(f, id).file_count, 0);
+}
+
 static void job_without_files_completes_also_with_an_error_file(void **state)
 {
     struct fixture *f = *state;
@@ -627,6 +666,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_PENDING, JOB_CHANGE_PLAN, STATUS_OK, JOB_STATE_IN_PROGRESS},
         {JOB_STATE_PENDING, JOB_CHANGE_FILE_DONE, STATUS_CONFLICT, JOB_STATE_PENDING},
         {JOB_STATE_PENDING, JOB_CHANGE_COMPLETE, STATUS_CONFLICT, JOB_STATE_PENDING},
+        {JOB_STATE_PENDING, JOB_CHANGE_WHOLE, STATUS_OK, JOB_STATE_COMPLETED},
         {JOB_STATE_PENDING, JOB_CHANGE_FAIL, STATUS_OK, JOB_STATE_FAILED},
         {JOB_STATE_PENDING, JOB_CHANGE_DELETE, STATUS_OK, JOB_STATE_CANCELLED},
         {JOB_STATE_PENDING, JOB_CHANGE_ARCHIVE, STATUS_CONFLICT, JOB_STATE_PENDING},
@@ -635,6 +675,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_IN_PROGRESS, JOB_CHANGE_PLAN, STATUS_CONFLICT, JOB_STATE_IN_PROGRESS},
         {JOB_STATE_IN_PROGRESS, JOB_CHANGE_FILE_DONE, STATUS_OK, JOB_STATE_IN_PROGRESS},
         {JOB_STATE_IN_PROGRESS, JOB_CHANGE_COMPLETE, STATUS_OK, JOB_STATE_COMPLETED},
+        {JOB_STATE_IN_PROGRESS, JOB_CHANGE_WHOLE, STATUS_CONFLICT, JOB_STATE_IN_PROGRESS},
         {JOB_STATE_IN_PROGRESS, JOB_CHANGE_FAIL, STATUS_OK, JOB_STATE_FAILED},
         {JOB_STATE_IN_PROGRESS, JOB_CHANGE_DELETE, STATUS_OK, JOB_STATE_CANCELLED},
         {JOB_STATE_IN_PROGRESS, JOB_CHANGE_ARCHIVE, STATUS_CONFLICT, JOB_STATE_IN_PROGRESS},
@@ -643,6 +684,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_COMPLETED, JOB_CHANGE_PLAN, STATUS_CANCELLED, JOB_STATE_COMPLETED},
         {JOB_STATE_COMPLETED, JOB_CHANGE_FILE_DONE, STATUS_CANCELLED, JOB_STATE_COMPLETED},
         {JOB_STATE_COMPLETED, JOB_CHANGE_COMPLETE, STATUS_CANCELLED, JOB_STATE_COMPLETED},
+        {JOB_STATE_COMPLETED, JOB_CHANGE_WHOLE, STATUS_CANCELLED, JOB_STATE_COMPLETED},
         {JOB_STATE_COMPLETED, JOB_CHANGE_FAIL, STATUS_CANCELLED, JOB_STATE_COMPLETED},
         {JOB_STATE_COMPLETED, JOB_CHANGE_DELETE, STATUS_OK, JOB_STATE_CANCELLED},
         {JOB_STATE_COMPLETED, JOB_CHANGE_ARCHIVE, STATUS_OK, JOB_STATE_ARCHIVED},
@@ -651,6 +693,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_ARCHIVED, JOB_CHANGE_PLAN, STATUS_CANCELLED, JOB_STATE_ARCHIVED},
         {JOB_STATE_ARCHIVED, JOB_CHANGE_FILE_DONE, STATUS_CANCELLED, JOB_STATE_ARCHIVED},
         {JOB_STATE_ARCHIVED, JOB_CHANGE_COMPLETE, STATUS_CANCELLED, JOB_STATE_ARCHIVED},
+        {JOB_STATE_ARCHIVED, JOB_CHANGE_WHOLE, STATUS_CANCELLED, JOB_STATE_ARCHIVED},
         {JOB_STATE_ARCHIVED, JOB_CHANGE_FAIL, STATUS_CANCELLED, JOB_STATE_ARCHIVED},
         {JOB_STATE_ARCHIVED, JOB_CHANGE_DELETE, STATUS_OK, JOB_STATE_CANCELLED},
         {JOB_STATE_ARCHIVED, JOB_CHANGE_ARCHIVE, STATUS_CANCELLED, JOB_STATE_ARCHIVED},
@@ -659,6 +702,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_EXPIRED, JOB_CHANGE_PLAN, STATUS_CANCELLED, JOB_STATE_EXPIRED},
         {JOB_STATE_EXPIRED, JOB_CHANGE_FILE_DONE, STATUS_CANCELLED, JOB_STATE_EXPIRED},
         {JOB_STATE_EXPIRED, JOB_CHANGE_COMPLETE, STATUS_CANCELLED, JOB_STATE_EXPIRED},
+        {JOB_STATE_EXPIRED, JOB_CHANGE_WHOLE, STATUS_CANCELLED, JOB_STATE_EXPIRED},
         {JOB_STATE_EXPIRED, JOB_CHANGE_FAIL, STATUS_CANCELLED, JOB_STATE_EXPIRED},
         {JOB_STATE_EXPIRED, JOB_CHANGE_DELETE, STATUS_CONFLICT, JOB_STATE_EXPIRED},
         {JOB_STATE_EXPIRED, JOB_CHANGE_ARCHIVE, STATUS_CANCELLED, JOB_STATE_EXPIRED},
@@ -667,6 +711,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_FAILED, JOB_CHANGE_PLAN, STATUS_CANCELLED, JOB_STATE_FAILED},
         {JOB_STATE_FAILED, JOB_CHANGE_FILE_DONE, STATUS_CANCELLED, JOB_STATE_FAILED},
         {JOB_STATE_FAILED, JOB_CHANGE_COMPLETE, STATUS_CANCELLED, JOB_STATE_FAILED},
+        {JOB_STATE_FAILED, JOB_CHANGE_WHOLE, STATUS_CANCELLED, JOB_STATE_FAILED},
         {JOB_STATE_FAILED, JOB_CHANGE_FAIL, STATUS_CANCELLED, JOB_STATE_FAILED},
         {JOB_STATE_FAILED, JOB_CHANGE_DELETE, STATUS_OK, JOB_STATE_CANCELLED},
         {JOB_STATE_FAILED, JOB_CHANGE_ARCHIVE, STATUS_CANCELLED, JOB_STATE_FAILED},
@@ -675,6 +720,7 @@ static void every_change_does_in_every_state_what_the_table_says(void **state)
         {JOB_STATE_CANCELLED, JOB_CHANGE_PLAN, STATUS_CANCELLED, JOB_STATE_CANCELLED},
         {JOB_STATE_CANCELLED, JOB_CHANGE_FILE_DONE, STATUS_CANCELLED, JOB_STATE_CANCELLED},
         {JOB_STATE_CANCELLED, JOB_CHANGE_COMPLETE, STATUS_CANCELLED, JOB_STATE_CANCELLED},
+        {JOB_STATE_CANCELLED, JOB_CHANGE_WHOLE, STATUS_CANCELLED, JOB_STATE_CANCELLED},
         {JOB_STATE_CANCELLED, JOB_CHANGE_FAIL, STATUS_CANCELLED, JOB_STATE_CANCELLED},
         {JOB_STATE_CANCELLED, JOB_CHANGE_DELETE, STATUS_NOT_FOUND, JOB_STATE_CANCELLED},
         {JOB_STATE_CANCELLED, JOB_CHANGE_ARCHIVE, STATUS_CANCELLED, JOB_STATE_CANCELLED},
@@ -1045,8 +1091,18 @@ static enum status model_change(struct model_job *job, struct job_change *reques
         job->file_count = 0;
         return STATUS_OK;
     }
-    if ((kind == JOB_CHANGE_PLAN) != (state == JOB_STATE_PENDING))
+    if ((kind == JOB_CHANGE_PLAN || kind == JOB_CHANGE_WHOLE) != (state == JOB_STATE_PENDING))
         return STATUS_CONFLICT;
+    if (kind == JOB_CHANGE_WHOLE) {
+        job->state = JOB_STATE_COMPLETED;
+        job->file_count = request->file_count;
+        for (size_t i = 0; i < job->file_count; i++) {
+            job->done[i] = true;
+            job->count[i] = request->files[i].count;
+        }
+        job->due = request->keep_us == 0;
+        return STATUS_OK;
+    }
     if (kind == JOB_CHANGE_PLAN) {
         job->state = JOB_STATE_IN_PROGRESS;
         job->file_count = request->file_count;
@@ -1103,11 +1159,16 @@ static void model_step(struct fixture *f, struct model *model, uint64_t *random)
         request.aco = f->aco + (uint32_t)(store_fixture_random(random) % MODEL_ACOS);
     request.keep_us = store_fixture_random(random) % 3 ? 0 : DAY_US;
     request.count = store_fixture_random(random) % 100;
-    if (request.change == JOB_CHANGE_PLAN) {
+    if (job->state == JOB_STATE_PENDING && request.change == JOB_CHANGE_PLAN &&
+        store_fixture_random(random) % 3 == 0)
+        request.change = JOB_CHANGE_WHOLE;
+    if (request.change == JOB_CHANGE_PLAN || request.change == JOB_CHANGE_WHOLE) {
         request.files = files;
         request.file_count = store_fixture_random(random) % (MODEL_FILES + 1);
-        for (size_t i = 0; i < request.file_count; i++)
+        for (size_t i = 0; i < request.file_count; i++) {
             file_init(&files[i], JOB_SET_ALL, "a", "b");
+            files[i].count = store_fixture_random(random) % 100;
+        }
     } else if (request.change == JOB_CHANGE_COMPLETE && store_fixture_random(random) % 2) {
         file_init(&files[0], JOB_SET_ERROR, "", "");
         files[0].count = request.count;
@@ -1200,6 +1261,7 @@ int main(void)
         TEST(plan_and_finished_files_survive_a_restart),
         TEST(finished_file_may_be_reported_again),
         TEST(job_completes_when_every_planned_file_is_done),
+        TEST(small_job_completes_in_one_step),
         TEST(job_without_files_completes_also_with_an_error_file),
         TEST(malformed_plans_are_refused_and_change_nothing),
         TEST(largest_plan_is_kept_and_a_larger_one_refused),
