@@ -171,7 +171,7 @@ static const struct setting settings[] = {
      "Failed requests for a token from one address (IPv6: one /64). 0: no limit."},
     {BYTES(file_bytes_max), NULL, 1 * GIB, 1 * KIB, 1 * TIB, "bytes", NULL, NULL,
      "Uncompressed size at which an export begins a further file; beneficiaries are not split."},
-    {BYTES(small_job_bytes), NULL, 64 * MIB, 0, 1 * GIB, "bytes", NULL, NULL,
+    {BYTES(small_job_bytes), NULL, 256 * MIB, 0, 1 * GIB, "bytes", NULL, NULL,
      "Uncompressed size up to which a job is written in one go, with one commit at its end; it goes from "
      "Pending to Completed, and after a crash it is written again. 0: no job is."},
     {BYTES(disk_reserve_bytes), NULL, 1 * GIB, 0, 1024 * TIB, "bytes", NULL, NULL,

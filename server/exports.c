@@ -42,6 +42,7 @@ struct exports {
     uint64_t turn;
     uint64_t shared_bytes; /* what each job would have got by now, had all been served alike */
     size_t sharing;        /* jobs whose files are to be written */
+    unsigned idle;         /* workers that wait */
     struct encoder *spare[EXPORT_SPARE_ENCODERS];
     size_t spare_count;
 
@@ -488,12 +489,14 @@ static void wait_for_work(struct exports *exports)
         if (run->retry_at_us && run->retry_at_us < wake_us)
             wake_us = run->retry_at_us;
     }
+    exports->idle++;
     if (wake_us == INT64_MAX) {
         pthread_cond_wait(&exports->work, &exports->lock);
     } else {
         struct timespec wake = {.tv_sec = wake_us / US_PER_SECOND, .tv_nsec = wake_us % US_PER_SECOND * 1000};
         pthread_cond_timedwait(&exports->work, &exports->lock, &wake);
     }
+    exports->idle--;
 }
 
 static void *worker_main(void *argument)
@@ -517,6 +520,8 @@ static void *worker_main(void *argument)
             continue;
         }
         begin_slice(exports, &slice);
+        if (exports->idle) /* each wakes one more, until one finds nothing to do */
+            pthread_cond_signal(&exports->work);
         pthread_mutex_unlock(&exports->lock);
         struct slice_result result = {.status = STATUS_OK};
         run_slice(exports, &slice, &result);
@@ -524,7 +529,6 @@ static void *worker_main(void *argument)
         pthread_mutex_lock(&exports->lock);
         settle(exports, &slice, &result);
         publish_percent(exports, slice.run);
-        pthread_cond_broadcast(&exports->work);
     }
     pthread_mutex_unlock(&exports->lock);
     return NULL;
