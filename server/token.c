@@ -32,10 +32,24 @@
 #define CLOCK_SKEW_SECONDS 60   /* a token may be that much younger than our clock: it was set back */
 #define TOKEN_ID_SIZE      32   /* hex digits of jti: 128 random bits */
 
-/* The cache: sets of ways. A token may stand in the ways of its set only; the least recently used one of them
- * makes room. */
 #define CACHE_WAYS 4
-#define CACHE_SETS (TOKEN_CACHE_ENTRIES / CACHE_WAYS)
+
+struct cache_entry {
+    unsigned char digest[32];
+    uint64_t used;       /* 0: empty; else the table's tick of the last use */
+    uint64_t generation; /* of the accounts when the credential was looked up; NOT_LOOKED_UP */
+    int64_t expires;     /* seconds since 1970 */
+    struct identity identity;
+};
+#define NOT_LOOKED_UP UINT64_MAX
+
+/* Tokens that are genuine, by their SHA-256: sets of ways. A token may stand in the ways of its set only; the
+ * least recently used one of them makes room. */
+struct cache_table {
+    struct cache_entry (*sets)[CACHE_WAYS];
+    size_t set_count;
+    uint64_t tick;
+};
 
 struct tokens {
     struct store *store;
@@ -47,23 +61,50 @@ struct tokens {
     struct mailbox *inbox;
     pthread_t signer;
     bool stopping;
-};
-
-struct cache_entry {
-    unsigned char digest[32];
-    uint64_t used; /* 0: empty; else the cache's tick of the last use */
-    uint64_t generation;
-    int64_t expires; /* seconds since 1970 */
-    struct identity identity;
+    pthread_mutex_t issued_lock;
+    struct cache_table issued; /* by this process: what it signed itself it need not prove */
 };
 
 struct token_cache {
     struct json_reader *reader;
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
-    uint64_t tick;
-    struct cache_entry entries[CACHE_SETS][CACHE_WAYS];
+    struct cache_table table;
 };
+
+/* ---- Tables of genuine tokens ---- */
+
+static void table_init(struct cache_table *table, size_t entries)
+{
+    table->set_count = entries / CACHE_WAYS;
+    table->sets = mem_zalloc(table->set_count * sizeof *table->sets);
+}
+
+static struct cache_entry *table_set(struct cache_table *table, const unsigned char digest[32])
+{
+    return table->sets[load_u64_le(digest) % table->set_count];
+}
+
+static struct cache_entry *table_find(struct cache_table *table, const unsigned char digest[32])
+{
+    struct cache_entry *set = table_set(table, digest);
+    for (size_t i = 0; i < CACHE_WAYS; i++)
+        if (set[i].used && memcmp(set[i].digest, digest, sizeof set[i].digest) == 0)
+            return &set[i];
+    return NULL;
+}
+
+/* Over the least recently used of its set. */
+static struct cache_entry *table_put(struct cache_table *table, const struct cache_entry *entry)
+{
+    struct cache_entry *set = table_set(table, entry->digest), *victim = set;
+    for (size_t i = 1; i < CACHE_WAYS; i++)
+        if (set[i].used < victim->used)
+            victim = &set[i];
+    *victim = *entry;
+    victim->used = ++table->tick;
+    return victim;
+}
 
 /* ---- The key ---- */
 
@@ -243,11 +284,21 @@ static void make_token_id(char text[TOKEN_ID_SIZE + 1])
         CHECK(snprintf(text + 2 * i, 3, "%02x", bytes[i]) == 2);
 }
 
-static enum status sign(const struct tokens *tokens, struct token_issue *issue)
+static void note_issued(struct tokens *tokens, const struct token_issue *issue, int64_t expires)
+{
+    struct cache_entry entry = {.generation = NOT_LOOKED_UP, .expires = expires, .identity = issue->identity};
+    CHECK(EVP_Digest(issue->ret_token, strlen(issue->ret_token), entry.digest, NULL, EVP_sha256(), NULL) ==
+          1);
+    pthread_mutex_lock(&tokens->issued_lock);
+    table_put(&tokens->issued, &entry);
+    pthread_mutex_unlock(&tokens->issued_lock);
+}
+
+static enum status sign(struct tokens *tokens, struct token_issue *issue)
 {
     char id[TOKEN_ID_SIZE + 1];
     make_token_id(id);
-    int64_t now = clock_now_us() / US_PER_SECOND;
+    int64_t now = clock_now_us() / US_PER_SECOND, expires = now + tokens->lifetime_seconds;
     jwt_t *jwt = NULL;
     char *text = NULL;
     enum status status = STATUS_INTERNAL;
@@ -255,13 +306,13 @@ static enum status sign(const struct tokens *tokens, struct token_issue *issue)
         jwt_add_grant(jwt, "sub", issue->identity.client_id) == 0 &&
         jwt_add_grant(jwt, "cid", issue->identity.client_id) == 0 &&
         jwt_add_grant(jwt, "aco", issue->identity.aco_id) == 0 && jwt_add_grant(jwt, "jti", id) == 0 &&
-        jwt_add_grant_int(jwt, "iat", (long)now) == 0 &&
-        jwt_add_grant_int(jwt, "exp", (long)(now + tokens->lifetime_seconds)) == 0 &&
+        jwt_add_grant_int(jwt, "iat", (long)now) == 0 && jwt_add_grant_int(jwt, "exp", (long)expires) == 0 &&
         jwt_set_alg(jwt, JWT_ALG_RS512, (const unsigned char *)tokens->private_pem.data,
                     (int)tokens->private_pem.size) == 0)
         text = jwt_encode_str(jwt);
     if (text && strlen(text) < sizeof issue->ret_token) {
         strcpy(issue->ret_token, text);
+        note_issued(tokens, issue, expires);
         status = STATUS_OK;
     } else {
         crypto_failed(&issue->error, "cannot sign an access token");
@@ -309,6 +360,8 @@ enum status tokens_open(struct store *store, const char *issuer, unsigned lifeti
     struct tokens *tokens = mem_new(struct tokens);
     tokens->store = store;
     tokens->lifetime_seconds = lifetime_seconds;
+    pthread_mutex_init(&tokens->issued_lock, NULL);
+    table_init(&tokens->issued, TOKENS_ISSUED_MAX);
     CHECK(strlen(issuer) < sizeof tokens->issuer);
     strcpy(tokens->issuer, issuer);
     struct buffer path = BUFFER_INIT;
@@ -343,6 +396,8 @@ void tokens_close(struct tokens *tokens)
     EVP_PKEY_free(tokens->key);
     buffer_wipe(&tokens->private_pem);
     buffer_release(&tokens->public_pem);
+    pthread_mutex_destroy(&tokens->issued_lock);
+    mem_free(tokens->issued.sets);
     mem_free(tokens);
 }
 
@@ -563,6 +618,7 @@ struct token_cache *token_cache_new(struct tokens *tokens)
     cache->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     cache->digest = EVP_MD_CTX_new();
     CHECK(cache->sha256 && cache->digest);
+    table_init(&cache->table, TOKEN_CACHE_ENTRIES);
     return cache;
 }
 
@@ -573,30 +629,8 @@ void token_cache_free(struct token_cache *cache)
     json_reader_free(cache->reader);
     EVP_MD_CTX_free(cache->digest);
     EVP_MD_free(cache->sha256);
+    mem_free(cache->table.sets);
     mem_free(cache);
-}
-
-static struct cache_entry *cache_set(struct token_cache *cache, const unsigned char digest[32])
-{
-    return cache->entries[load_u64_le(digest) % CACHE_SETS];
-}
-
-static struct cache_entry *cache_find(struct token_cache *cache, const unsigned char digest[32])
-{
-    struct cache_entry *set = cache_set(cache, digest);
-    for (size_t i = 0; i < CACHE_WAYS; i++)
-        if (set[i].used && memcmp(set[i].digest, digest, sizeof set[i].digest) == 0)
-            return &set[i];
-    return NULL;
-}
-
-static struct cache_entry *cache_make_room(struct token_cache *cache, const unsigned char digest[32])
-{
-    struct cache_entry *set = cache_set(cache, digest), *victim = set;
-    for (size_t i = 1; i < CACHE_WAYS; i++)
-        if (set[i].used < victim->used)
-            victim = &set[i];
-    return victim;
 }
 
 static enum status verify_cached(struct tokens *tokens, struct token_cache *cache, struct cache_entry *entry,
@@ -611,12 +645,26 @@ static enum status verify_cached(struct tokens *tokens, struct token_cache *cach
         status = check_credential(tokens, &entry->identity, error);
     if (status == STATUS_OK) {
         entry->generation = generation;
-        entry->used = ++cache->tick;
+        entry->used = ++cache->table.tick;
         *ret_identity = entry->identity;
     } else if (status == STATUS_DENIED) {
         entry->used = 0;
     }
     return status;
+}
+
+/* Into the cache, if this process issued the token; that its credential stands is still to be seen. */
+static struct cache_entry *take_issued(struct tokens *tokens, struct token_cache *cache,
+                                       const unsigned char digest[32])
+{
+    int64_t now = clock_now_us() / US_PER_SECOND;
+    pthread_mutex_lock(&tokens->issued_lock);
+    const struct cache_entry *issued = table_find(&tokens->issued, digest);
+    if (issued && issued->expires - tokens->lifetime_seconds > now + CLOCK_SKEW_SECONDS)
+        issued = NULL; /* from the future: the clock was set back */
+    struct cache_entry *entry = issued ? table_put(&cache->table, issued) : NULL;
+    pthread_mutex_unlock(&tokens->issued_lock);
+    return entry;
 }
 
 static enum status verify_anew(struct tokens *tokens, struct token_cache *cache, struct slice token,
@@ -635,12 +683,10 @@ static enum status verify_anew(struct tokens *tokens, struct token_cache *cache,
     enum status status = check_credential(tokens, &claims.identity, error);
     if (status != STATUS_OK)
         return status;
-    struct cache_entry *entry = cache_make_room(cache, digest);
-    *entry = (struct cache_entry){.used = ++cache->tick,
-                                  .generation = generation,
-                                  .expires = claims.expires,
-                                  .identity = claims.identity};
-    memcpy(entry->digest, digest, sizeof entry->digest);
+    struct cache_entry entry = {
+        .generation = generation, .expires = claims.expires, .identity = claims.identity};
+    memcpy(entry.digest, digest, sizeof entry.digest);
+    table_put(&cache->table, &entry);
     *ret_identity = claims.identity;
     return STATUS_OK;
 }
@@ -654,7 +700,9 @@ enum status tokens_verify(struct tokens *tokens, struct token_cache *cache, stru
     CHECK(EVP_DigestInit_ex2(cache->digest, cache->sha256, NULL) == 1 &&
           EVP_DigestUpdate(cache->digest, token.data, token.size) == 1 &&
           EVP_DigestFinal_ex(cache->digest, digest, NULL) == 1);
-    struct cache_entry *entry = cache_find(cache, digest);
+    struct cache_entry *entry = table_find(&cache->table, digest);
+    if (!entry)
+        entry = take_issued(tokens, cache, digest);
     if (entry)
         return verify_cached(tokens, cache, entry, ret_identity, error);
     enum status status = verify_anew(tokens, cache, token, digest, ret_identity, error);

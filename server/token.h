@@ -3,7 +3,9 @@
  *
  * Issuing happens on the signer's thread. Verifying happens on the reactor: the first time in full, then from
  * the reactor's cache by the token's SHA-256, until it expires or any account changes (the writer's accounts
- * generation); then the credential is looked up again. So a revocation acts at once.
+ * generation); then the credential is looked up again. So a revocation acts at once. A token that this
+ * process issued itself is known as genuine by its SHA-256 from the start; its credential is looked up all
+ * the same.
  *
  * Traps closed (docs/security.md): length is bounded (TOKEN_BYTES_MAX) before anything looks at it; three
  * parts of canonical base64url and nothing behind; the header is parsed here and must say RS512 and nothing
@@ -27,6 +29,7 @@
 #define TOKEN_KEY_BITS         3072 /* docs/security.md tells why */
 #define TOKEN_QUEUE_MAX        256  /* tokens that may wait for the signer */
 #define TOKEN_CACHE_ENTRIES    4096
+#define TOKENS_ISSUED_MAX      16384 /* that this process remembers to have issued */
 
 struct tokens;
 struct token_cache; /* one a reactor */
