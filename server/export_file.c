@@ -30,14 +30,16 @@ struct export_file {
     struct export_feed *feed; /* NULL: nobody may follow */
     struct buffer errors;     /* lines */
     uint64_t error_count;
-    struct buffer next; /* the beneficiary to go on with */
+    struct buffer next; /* the beneficiary to go on with, */
+    bool is_listed;     /* or rather those */
+    struct slice list;  /* that are left of the plan's list */
     uint64_t walked_bytes;
     struct deletion_lines *deletions; /* of a file of deletions; else NULL */
     bool begun;
 };
 
 struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
-                                    struct encoder *encoder)
+                                    const struct export_plan *plan, struct encoder *encoder)
 {
     struct export_file *file = mem_new(struct export_file);
     file->dir = dir;
@@ -51,6 +53,7 @@ struct export_file *export_file_new(const char *dir, const struct job *job, size
     if (file->plan->set == JOB_SET_DELETED)
         file->deletions = deletion_lines_new();
     buffer_append_slice(&file->next, file->plan->first);
+    file->is_listed = plan && export_plan_list(plan, file_index, &file->list);
     return file;
 }
 
@@ -277,6 +280,25 @@ static enum status walk_beneficiary(struct export_file *file, const struct expor
                : write_beneficiary(file, scans->segments, exportable, error);
 }
 
+/* Of the list, if there is one: what is not on it has nothing for this file, in the view that the plan had.
+ */
+static enum status next_beneficiary(struct export_file *file, struct exportable_scan *scan,
+                                    struct exportable *ret_exportable, struct error *error)
+{
+    struct slice listed;
+    if (!file->is_listed)
+        return exportable_scan_next(scan, ret_exportable, error);
+    while (export_plan_list_take(&file->list, &listed)) {
+        exportable_scan_seek(scan, listed);
+        enum status status = exportable_scan_next(scan, ret_exportable, error);
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+            return status;
+        if (status == STATUS_OK && slice_equal(ret_exportable->beneficiary, listed))
+            return STATUS_OK;
+    }
+    return STATUS_NOT_FOUND;
+}
+
 static enum status walk(struct export_file *file, const struct export_scans *scans, int64_t deadline_us,
                         bool *ret_done, struct error *error)
 {
@@ -284,7 +306,8 @@ static enum status walk(struct export_file *file, const struct export_scans *sca
     exportable_scan_seek(beneficiaries, buffer_slice(&file->next));
     for (bool first = true;; first = false) {
         struct exportable exportable;
-        enum status status = exportable_scan_next(beneficiaries, &exportable, error);
+        struct slice list = file->list;
+        enum status status = next_beneficiary(file, beneficiaries, &exportable, error);
         if (status == STATUS_CORRUPT) {
             if (file->plan->set != JOB_SET_NEW) /* one of the two sets tells of it */
                 note_damage(file, NULL);
@@ -298,6 +321,7 @@ static enum status walk(struct export_file *file, const struct export_scans *sca
         if (status == STATUS_OK && !first && clock_monotonic_us() >= deadline_us) {
             buffer_reset(&file->next);
             buffer_append_slice(&file->next, exportable.beneficiary);
+            file->list = list;
             return STATUS_OK;
         }
         if (status == STATUS_OK)

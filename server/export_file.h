@@ -16,15 +16,17 @@
 
 #include "codec/encoder.h"
 #include "server/export_feed.h"
+#include "server/export_plan.h"
 #include "storage/jobs.h"
 
 #define EXPORT_FILE_ERRORS_MAX 1000 /* OperationOutcomes of one file; one more says how many are left out */
 
 struct export_file;
 
-/* The job, its plan and the encoder must outlive the file. The job's folder exists. */
+/* The job, its plan and the encoder must outlive the file. The job's folder exists. `plan`: the plan that the
+ * job's files are of, which may know of whom the file has something; NULL if another process made it. */
 struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
-                                    struct encoder *encoder);
+                                    const struct export_plan *plan, struct encoder *encoder);
 /* Removes what has no name yet. A feed that has not ended is broken. */
 void export_file_free(struct export_file *file);
 

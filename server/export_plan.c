@@ -7,13 +7,18 @@
 #include "server/export_deletions.h"
 #include "storage/resources.h"
 
+#define WALKED_BETWEEN_LOOKS 16 /* beneficiaries, between looks at the clock */
+
 /* Files of one type and set, by ascending beneficiary. */
 struct plan_slot {
     enum resource_type type;
     enum job_set set;
     int64_t since_us; /* lower bound of its resources; INT64_MIN: none */
     struct job_file *files;
+    size_t *lists; /* where each file's list begins */
     size_t count, capacity;
+    struct buffer list; /* beneficiaries of its files: sizes (a byte each) and bytes */
+    bool unlisted;      /* there are too many, or some could not be read */
 };
 
 struct export_plan {
@@ -31,7 +36,10 @@ struct export_plan {
 static void slot_add(struct export_plan *plan, enum resource_type type, enum job_set set, int64_t since_us)
 {
     plan->slots[plan->slot_count++] = (struct plan_slot){
-        .type = type, .set = set, .since_us = since_us == INSTANT_MIN_US ? INT64_MIN : since_us};
+        .type = type,
+        .set = set,
+        .since_us = since_us == INSTANT_MIN_US ? INT64_MIN : since_us,
+        .unlisted = set == JOB_SET_ALL && since_us == INSTANT_MIN_US}; /* it has something of everybody */
 }
 
 struct export_plan *export_plan_new(const struct job *job, uint64_t file_bytes_max)
@@ -58,8 +66,11 @@ void export_plan_free(struct export_plan *plan)
 {
     if (!plan)
         return;
-    for (size_t i = 0; i < plan->slot_count; i++)
+    for (size_t i = 0; i < plan->slot_count; i++) {
         mem_free(plan->slots[i].files);
+        mem_free(plan->slots[i].lists);
+        buffer_release(&plan->slots[i].list);
+    }
     buffer_release(&plan->next);
     arena_release(&plan->arena);
     mem_free(plan);
@@ -72,11 +83,26 @@ static struct job_file *slot_new_file(struct export_plan *plan, struct plan_slot
     if (slot->count == slot->capacity) {
         slot->capacity = slot->capacity ? slot->capacity * 2 : 4;
         slot->files = mem_realloc(slot->files, slot->capacity * sizeof *slot->files);
+        slot->lists = mem_realloc(slot->lists, slot->capacity * sizeof *slot->lists);
     }
+    slot->lists[slot->count] = slot->list.size;
     struct job_file *file = &slot->files[slot->count++];
     *file = (struct job_file){.type = slot->type, .set = slot->set};
     plan->file_count++;
     return file;
+}
+
+static void slot_list(struct plan_slot *slot, struct slice beneficiary)
+{
+    if (slot->unlisted)
+        return;
+    if (beneficiary.size > UINT8_MAX || slot->list.size >= EXPORT_PLAN_LIST_BYTES_MAX) {
+        slot->unlisted = true;
+        buffer_release(&slot->list);
+        return;
+    }
+    buffer_append_u8(&slot->list, (uint8_t)beneficiary.size);
+    buffer_append_slice(&slot->list, beneficiary);
 }
 
 static void slot_put(struct export_plan *plan, struct plan_slot *slot, struct slice beneficiary,
@@ -92,6 +118,7 @@ static void slot_put(struct export_plan *plan, struct plan_slot *slot, struct sl
         file->first = border;
     }
     file->planned_bytes += bytes;
+    slot_list(slot, beneficiary);
 }
 
 /* What cannot be read is found and reported while a file is written: there must be one. */
@@ -99,6 +126,8 @@ static void slot_need_file(struct export_plan *plan, struct plan_slot *slot)
 {
     if (slot->count == 0)
         slot_new_file(plan, slot);
+    slot->unlisted = true;
+    buffer_release(&slot->list);
 }
 
 /* ---- walking ---- */
@@ -212,11 +241,18 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
     return STATUS_OK;
 }
 
+/* The clock is not looked at for each: that would take a tenth of the time of those who have nothing. */
+static bool is_over(uint64_t walked, int64_t deadline_us)
+{
+    return walked > 0 && (walked == 1 || walked % WALKED_BETWEEN_LOOKS == 0) &&
+           clock_monotonic_us() >= deadline_us;
+}
+
 static enum status plan_walk(struct plan_walk *walk, int64_t deadline_us, struct error *error)
 {
     struct export_plan *plan = walk->plan;
     exportable_scan_seek(walk->beneficiaries, buffer_slice(&plan->next));
-    for (bool first = true;; first = false) {
+    for (uint64_t walked = 0;; walked++) {
         struct exportable exportable;
         enum status status = exportable_scan_next(walk->beneficiaries, &exportable, error);
         if (status == STATUS_NOT_FOUND) {
@@ -232,7 +268,7 @@ static enum status plan_walk(struct plan_walk *walk, int64_t deadline_us, struct
         }
         if (status != STATUS_OK)
             return status;
-        if (!first && clock_monotonic_us() >= deadline_us) {
+        if (is_over(walked, deadline_us)) {
             buffer_reset(&plan->next);
             buffer_append_slice(&plan->next, exportable.beneficiary);
             return STATUS_OK;
@@ -291,4 +327,29 @@ const struct job_file *export_plan_files(struct export_plan *plan, size_t *ret_c
     CHECK(plan->done);
     *ret_count = plan->file_count;
     return plan->files;
+}
+
+bool export_plan_list(const struct export_plan *plan, size_t file_index, struct slice *ret_list)
+{
+    const struct plan_slot *slot = plan->slots;
+    CHECK(plan->done && file_index < plan->file_count);
+    for (; file_index >= slot->count; slot++)
+        file_index -= slot->count;
+    if (slot->unlisted)
+        return false;
+    size_t from = slot->lists[file_index];
+    size_t to = file_index + 1 < slot->count ? slot->lists[file_index + 1] : slot->list.size;
+    *ret_list = slice_make(slot->list.data + from, to - from);
+    return true;
+}
+
+bool export_plan_list_take(struct slice *list, struct slice *ret_beneficiary)
+{
+    if (list->size == 0)
+        return false;
+    size_t size = (unsigned char)list->data[0];
+    CHECK(size < list->size);
+    *ret_beneficiary = slice_make(list->data + 1, size);
+    *list = slice_skip(*list, 1 + size);
+    return true;
 }

@@ -31,4 +31,11 @@ NODISCARD enum status export_plan_step(struct export_plan *plan, struct engine *
 /* The files of a finished plan, each with a name of its own. They live as long as the plan. */
 const struct job_file *export_plan_files(struct export_plan *plan, size_t *ret_count);
 
+/* Of whom a file has something, if that is known and few: ascending beneficiaries, that lives as long as the
+ * plan. The file's walk then need not look at all others. False: walk them all. */
+#define EXPORT_PLAN_LIST_BYTES_MAX ((size_t)1024 * 1024) /* of the files of one type and set */
+bool export_plan_list(const struct export_plan *plan, size_t file_index, struct slice *ret_list);
+/* Takes the first from a list; false at its end. */
+bool export_plan_list_take(struct slice *list, struct slice *ret_beneficiary);
+
 #endif

@@ -278,6 +278,91 @@ static void deletions_come_last_and_are_cut_between_beneficiaries(void **state)
     export_fixture_close(&fixture);
 }
 
+static void bounded_files_know_whom_they_are_of(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    for (unsigned i = 0; i < 40; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "b%02u", i);
+        load(&fixture, aco, name, EOB, 0, 1, "2021-01-01T00:00:00Z");
+        load(&fixture, aco, name, PATIENT, 0, 1, "2021-01-01T00:00:00Z");
+    }
+    int64_t since_us = export_fixture_job(&fixture, make_job(&fixture, aco, 0, false).id).transaction_time_us;
+    for (unsigned i = 0; i < 40; i += 4) {
+        char name[16];
+        snprintf(name, sizeof name, "b%02u", i);
+        load(&fixture, aco, name, EOB, 1, 2, "2021-02-01T00:00:00Z");
+    }
+    for (int in_slices = 0; in_slices < 2; in_slices++) {
+        char endpoint[16];
+        unsigned steps;
+        size_t count;
+        struct slice list, beneficiary;
+        snprintf(endpoint, sizeof endpoint, "%d", in_slices);
+        uint64_t id = export_fixture_request(
+            &fixture, &(struct export_request){.aco = aco, .endpoint = endpoint, .since_us = since_us});
+        struct job job = export_fixture_job(&fixture, id);
+        struct export_plan *plan = make_plan(&fixture, &job, 2000, in_slices != 0, &steps);
+        const struct job_file *files = export_plan_files(plan, &count);
+        assert_true(count > 2); /* cut between beneficiaries */
+        unsigned listed = 0;
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(files[i].type, EOB);
+            assert_true(export_plan_list(plan, i, &list));
+            while (export_plan_list_take(&list, &beneficiary)) {
+                char name[16];
+                snprintf(name, sizeof name, "b%02u", 4 * listed++);
+                assert_true(slice_equal_text(beneficiary, name));
+                assert_true(slice_compare(beneficiary, files[i].first) >= 0);
+                assert_true(!files[i].end.size || slice_compare(beneficiary, files[i].end) < 0);
+            }
+        }
+        assert_int_equal(listed, 10);
+        export_plan_free(plan);
+    }
+    export_fixture_close(&fixture);
+}
+
+/* Everybody is no list, and neither are those among whom one cannot be read: it has to be told of. */
+static void no_list_where_it_would_not_help_or_is_not_known(void **state)
+{
+    (void)state;
+    struct export_fixture fixture;
+    unsigned steps;
+    size_t count;
+    struct slice list;
+    export_fixture_open(&fixture);
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load(&fixture, aco, "b1", EOB, 0, 1, "2021-01-01T00:00:00Z");
+    load(&fixture, aco, "b2", EOB, 0, 1, "2021-01-01T00:00:00Z");
+    struct job job = make_job(&fixture, aco, 0, false);
+    struct export_plan *plan = make_plan(&fixture, &job, 1 << 20, false, &steps);
+    export_plan_files(plan, &count);
+    assert_int_equal(count, 1);
+    assert_false(export_plan_list(plan, 0, &list));
+    export_plan_free(plan);
+
+    load(&fixture, aco, "b1", EOB, 1, 1, "2021-02-01T00:00:00Z");
+    struct key key;
+    key_of_u32(&key, aco);
+    key_id(&key, SLICE_LITERAL("b2"));
+    store_fixture_put(&fixture.store, TABLE_EXPORTABLE, key_slice(&key), SLICE_LITERAL("no row"));
+    uint64_t id = export_fixture_request(
+        &fixture,
+        &(struct export_request){.aco = aco, .endpoint = "again", .since_us = job.transaction_time_us});
+    job = export_fixture_job(&fixture, id);
+    plan = make_plan(&fixture, &job, 1 << 20, false, &steps);
+    export_plan_files(plan, &count);
+    assert_true(count >= 1);
+    for (size_t i = 0; i < count; i++)
+        assert_false(export_plan_list(plan, i, &list));
+    export_plan_free(plan);
+    export_fixture_close(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +372,8 @@ int main(void)
         cmocka_unit_test(bounded_files_plan_only_what_is_later),
         cmocka_unit_test(existing_come_before_new_for_each_type),
         cmocka_unit_test(deletions_come_last_and_are_cut_between_beneficiaries),
+        cmocka_unit_test(bounded_files_know_whom_they_are_of),
+        cmocka_unit_test(no_list_where_it_would_not_help_or_is_not_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
