@@ -414,6 +414,8 @@ enum status export_file_end(struct export_file *file, struct export_file_result 
         .errors = file->error_count,
     };
     file->encoder = NULL;
+    for (size_t i = 0; i < file->kept_count; i++)
+        export_output_flush(file->kept[i], true);
     return STATUS_OK;
 }
 
@@ -430,24 +432,15 @@ static enum status each_kept(struct export_file *const files[], size_t count, ou
     return status;
 }
 
-static enum status start_writing(struct export_output *output, struct error *error)
-{
-    (void)error;
-    export_output_flush(output, true);
-    return STATUS_OK;
-}
-
-/* In this order, so that a name never stands before its bytes; all are on their way to the disk before the
- * first is waited for, so that most of them share one journal commit. */
+/* In this order, so that a name never stands before its bytes. All are on their way to the disk before the
+ * first is waited for, so they mostly share one commit of the filesystem's journal. */
 enum status export_files_publish(struct export_file *const files[], size_t count, int folder_fd,
                                  struct error *error)
 {
     size_t kept_count = 0;
     for (size_t i = 0; i < count; i++)
         kept_count += files[i]->kept_count;
-    enum status status = each_kept(files, count, start_writing, error);
-    if (status == STATUS_OK)
-        status = each_kept(files, count, export_output_sync, error);
+    enum status status = each_kept(files, count, export_output_sync, error);
     if (status == STATUS_OK)
         status = each_kept(files, count, export_output_publish, error);
     if (status == STATUS_OK && kept_count)

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define EXPORT_FLUSH_BYTES      ((uint64_t)4 * 1024 * 1024) /* that wait before their writing is started */
-#define EXPORT_WRITE_SLICES_MAX 1024                        /* IOV_MAX of Linux */
+#define EXPORT_FLUSH_BYTES      ((uint64_t)1024 * 1024) /* that wait before their writing is started */
+#define EXPORT_WRITE_SLICES_MAX 1024                    /* IOV_MAX of Linux */
 
 enum status export_output_open(struct export_output *output, const char *dir, uint64_t job_id,
                                const char *uuid, const char *suffix, struct error *error)
