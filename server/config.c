@@ -147,7 +147,7 @@ static const struct setting settings[] = {
     {NUMBER(reactors), NULL, 0, 0, 256, "threads", NULL, NULL,
      "Threads that serve connections. 0: one a core."},
     {NUMBER(export_workers), NULL, 0, 0, 256, "threads", NULL, NULL,
-     "Threads that write export files. 0: four a core, since they mostly wait for the disk."},
+     "Threads that write export files. 0: two a core: one computes while another waits for the disk."},
     {LIMIT(head_timeout_ms), NULL, 10000, 100, 600000, "ms", NULL, NULL,
      "Time for a complete request head, from its first byte."},
     {LIMIT(body_timeout_ms), NULL, 30000, 100, 600000, "ms", NULL, NULL, "Time for a complete request body."},

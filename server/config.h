@@ -18,7 +18,7 @@ struct config {
     char tls_key[512];
     bool plaintext;
     unsigned reactors;       /* 0: one a core */
-    unsigned export_workers; /* 0: four a core */
+    unsigned export_workers; /* 0: two a core */
     struct connection_limits limits;
     char public_url[256];
     char trusted_proxy[128]; /* address whose X-Forwarded-* are believed */

@@ -202,21 +202,23 @@ static enum status publish(struct export_file *const files[], size_t count, int 
     return status;
 }
 
-static enum status record_file(struct export_run *run, size_t index, const struct run_context *context,
-                               const struct export_file_result *result, struct run_times *times,
-                               struct error *error)
+enum status export_run_record(struct export_run *run, size_t index, const struct run_context *context,
+                              struct run_times *times, struct error *error)
 {
+    struct run_file *slot = &run->files[index];
     struct job_file outcome = run->job.files[index];
-    note_outcome(&outcome, result);
     struct job_change change;
+    note_outcome(&outcome, &slot->result);
+    enum status status = publish(&slot->file, 1, run->folder_fd, times, error);
+    if (status != STATUS_OK)
+        return status;
     job_change_init(&change, JOB_CHANGE_FILE_DONE, run->id);
     change.file_index = index;
     change.count = outcome.count;
     change.raw_bytes = outcome.raw_bytes;
     change.gzip_bytes = outcome.gzip_bytes;
     change.request.urgent = true;
-    enum status status =
-        commit(context, &change, "export.file.before-commit", "export.file.after-commit", times, error);
+    status = commit(context, &change, "export.file.before-commit", "export.file.after-commit", times, error);
     if (status == STATUS_OK)
         run->job.files[index] = outcome;
     return status;
@@ -227,7 +229,6 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
 {
     const char *dir = store_dir(context->service->store);
     struct run_file *slot = &run->files[index];
-    struct export_file_result result;
     int64_t begin_us = clock_monotonic_us();
     bool done = false;
     if (!slot->file)
@@ -236,17 +237,12 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
     if (status == STATUS_OK)
         status = export_file_step(slot->file, store_engine(context->service->store),
                                   begin_us + context->options->slice_us, &done, error);
-    times->write_us += clock_monotonic_us() - begin_us;
-    if (status != STATUS_OK || !done)
-        return status;
-    status = export_file_end(slot->file, &result, error);
-    if (status == STATUS_OK)
-        status = publish(&slot->file, 1, run->folder_fd, times, error);
-    if (status == STATUS_OK) {
-        times->unreadable += result.errors;
-        status = record_file(run, index, context, &result, times, error);
+    if (status == STATUS_OK && done) {
+        status = export_file_end(slot->file, &slot->result, error);
+        times->unreadable += slot->result.errors;
     }
-    *ret_done = status == STATUS_OK;
+    times->write_us += clock_monotonic_us() - begin_us;
+    *ret_done = status == STATUS_OK && done;
     return status;
 }
 
@@ -297,14 +293,17 @@ enum status export_run_whole(struct export_run *run, const struct run_context *c
         free_files(run);
         run->next_file = 0;
     }
-    if (status != STATUS_OK || run->next_file < run->job.file_count)
-        return status;
+    *ret_done = status == STATUS_OK && run->next_file == run->job.file_count;
+    return status;
+}
+
+enum status export_run_publish(struct export_run *run, struct run_times *times, struct error *error)
+{
     struct export_file *files[RUN_WHOLE_FILES_MAX];
     for (size_t i = 0; i < run->job.file_count; i++)
         files[i] = run->files[i].file;
-    status = publish(files, run->job.file_count, run->folder_fd, times, error);
+    enum status status = publish(files, run->job.file_count, run->folder_fd, times, error);
     free_files(run);
-    *ret_done = status == STATUS_OK;
     return status;
 }
 

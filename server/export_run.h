@@ -20,15 +20,21 @@
 
 enum run_phase {
     RUN_PHASE_PLAN,
-    RUN_PHASE_FILES, /* each a step of its own, */
-    RUN_PHASE_WHOLE, /* or of a small job all together */
+    RUN_PHASE_FILES,   /* each written and recorded by itself, */
+    RUN_PHASE_WHOLE,   /* or of a small job all written one after the other, */
+    RUN_PHASE_PUBLISH, /* and made durable together */
     RUN_PHASE_COMPLETE,
     RUN_PHASE_FAIL
 };
 
 #define RUN_WHOLE_FILES_MAX 8 /* of a small job; they are open at once */
 
-enum run_file_state { RUN_FILE_WAITS, RUN_FILE_HELD, RUN_FILE_DONE };
+enum run_file_state {
+    RUN_FILE_WAITS,
+    RUN_FILE_HELD,    /* by a worker */
+    RUN_FILE_WRITTEN, /* waits to be made durable and recorded */
+    RUN_FILE_DONE
+};
 
 /* What a job's time went into; for its line in the log. */
 struct run_times {
@@ -40,11 +46,12 @@ struct run_times {
 };
 
 struct run_file {
-    enum run_file_state state; /* guarded */
-    uint64_t credit;           /* guarded: how much of the planned bytes counts as done */
-    struct export_file *file;  /* NULL until begun and after its end */
-    struct encoder *encoder;
-    struct export_feed *feed; /* guarded; a reference, while the file can be followed */
+    enum run_file_state state;        /* guarded */
+    uint64_t credit;                  /* guarded: how much of the planned bytes counts as done */
+    struct export_file *file;         /* NULL until begun and after its end */
+    struct encoder *encoder;          /* while it is written */
+    struct export_file_result result; /* once it is written */
+    struct export_feed *feed;         /* guarded; a reference, while the file can be followed */
 };
 
 struct export_run {
@@ -102,13 +109,19 @@ unsigned export_run_open_progress(struct export_run *run, const char *dir, bool 
 /* Reads the record, then plans; *ret_done: the plan is stored (or was already), or run->whole is set. */
 NODISCARD enum status export_run_plan(struct export_run *run, const struct run_context *context,
                                       bool *ret_done, struct run_times *times, struct error *error);
-/* Writes a slice of one file, and at its end makes it durable and records it. */
+/* Writes a slice of one file. Computes; what follows, export_run_record, waits for the disk. */
 NODISCARD enum status export_run_file(struct export_run *run, size_t index, const struct run_context *context,
                                       bool *ret_done, struct run_times *times, struct error *error);
-/* Writes a slice of the files of a small job, one after the other, and at the end makes all of them durable.
- * The encoder is that of the first. */
+/* Makes a written file durable and records it. */
+NODISCARD enum status export_run_record(struct export_run *run, size_t index,
+                                        const struct run_context *context, struct run_times *times,
+                                        struct error *error);
+/* Writes a slice of the files of a small job, one after the other. The encoder is that of the first. */
 NODISCARD enum status export_run_whole(struct export_run *run, const struct run_context *context,
                                        bool *ret_done, struct run_times *times, struct error *error);
+/* Makes all files of a small job durable. */
+NODISCARD enum status export_run_publish(struct export_run *run, struct run_times *times,
+                                         struct error *error);
 /* Keeps a percentage that is about to be told, so that a later process does not tell a lower one. It outlives
  * the process, not a power cut: who polled before that has other worries. */
 void export_run_keep_percent(const struct export_run *run, unsigned percent);

@@ -43,6 +43,7 @@ struct exports {
     uint64_t shared_bytes; /* what each job would have got by now, had all been served alike */
     size_t sharing;        /* jobs whose files are to be written */
     unsigned idle;         /* workers that wait */
+    unsigned computing;    /* workers that compute */
     struct encoder *spare[EXPORT_SPARE_ENCODERS];
     size_t spare_count;
 
@@ -148,34 +149,70 @@ static struct export_run *take_ended(struct exports *exports)
     return NULL;
 }
 
-/* The next file that wants a worker: the first that is not done, so that few are open at once. */
-static bool run_next_file(struct export_run *run, size_t *ret_index)
+/* The next file that wants a worker: the first that is written, or the first that is not, so that few are
+ * open at once. */
+static bool run_next_file(struct export_run *run, bool may_compute, size_t *ret_index)
 {
     while (run->first_file < run->job.file_count && run->files[run->first_file].state == RUN_FILE_DONE)
         run->first_file++;
+    bool found = false;
     for (size_t i = run->first_file; i < run->job.file_count; i++) {
-        if (run->files[i].state == RUN_FILE_WAITS) {
+        if (run->files[i].state == RUN_FILE_WRITTEN) {
             *ret_index = i;
             return true;
         }
+        if (may_compute && !found && run->files[i].state == RUN_FILE_WAITS) {
+            *ret_index = i;
+            found = true;
+        }
     }
-    return false;
+    return found;
 }
 
 struct slice_of_work {
     struct export_run *run;
     enum run_phase phase;
     size_t file_index;
+    bool computes; /* else it waits for the disk */
 };
 
-static bool run_offers(struct export_run *run, int64_t now_us, struct slice_of_work *ret_slice)
+static bool run_offers(struct export_run *run, bool may_compute, int64_t now_us,
+                       struct slice_of_work *ret_slice)
 {
+    struct slice_of_work slice = {.run = run, .phase = run->phase};
     if (run->ended || run->cancelled || run->retry_at_us > now_us)
         return false;
-    *ret_slice = (struct slice_of_work){.run = run, .phase = run->phase};
-    if (run->phase == RUN_PHASE_FILES)
-        return run_next_file(run, &ret_slice->file_index);
-    return run->workers == 0;
+    if (run->phase == RUN_PHASE_FILES) {
+        if (!run_next_file(run, may_compute, &slice.file_index))
+            return false;
+        slice.computes = run->files[slice.file_index].state == RUN_FILE_WAITS;
+    } else {
+        slice.computes = run->phase == RUN_PHASE_PLAN || run->phase == RUN_PHASE_WHOLE;
+        if (run->workers || (slice.computes && !may_compute))
+            return false;
+    }
+    *ret_slice = slice;
+    return true;
+}
+
+static bool is_writing(const struct export_run *run)
+{
+    bool in_phase =
+        run->phase == RUN_PHASE_FILES || run->phase == RUN_PHASE_WHOLE || run->phase == RUN_PHASE_PUBLISH;
+    return in_phase && !run->ended && !run->cancelled;
+}
+
+/* What ends a job goes before all, then what only waits for the disk, then by due_bytes. */
+static bool goes_before(const struct slice_of_work *a, const struct slice_of_work *b)
+{
+    bool a_ends = a->phase == RUN_PHASE_COMPLETE, b_ends = b->phase == RUN_PHASE_COMPLETE;
+    if (a_ends != b_ends)
+        return a_ends;
+    if (a->computes != b->computes)
+        return b->computes;
+    if (a->run->due_bytes != b->run->due_bytes)
+        return a->run->due_bytes < b->run->due_bytes;
+    return a->run->served < b->run->served;
 }
 
 /* First the job that would end first, were all served alike: none ends later than it would then, and the
@@ -186,19 +223,16 @@ static bool run_offers(struct export_run *run, int64_t now_us, struct slice_of_w
 static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
 {
     int64_t now_us = clock_monotonic_us();
+    bool may_compute = exports->computing < exports->options.computing;
     struct slice_of_work best = {.run = NULL}, slice;
     exports->sharing = 0;
     for (struct export_run *run = exports->runs; run; run = run->next) {
-        exports->sharing += (run->phase == RUN_PHASE_FILES || run->phase == RUN_PHASE_WHOLE) && !run->ended &&
-                            !run->cancelled;
-        if (!run_offers(run, now_us, &slice) || (best.run && best.phase == RUN_PHASE_COMPLETE))
-            continue;
-        if (slice.phase == RUN_PHASE_COMPLETE || !best.run || run->due_bytes < best.run->due_bytes ||
-            (run->due_bytes == best.run->due_bytes && run->served < best.run->served))
+        exports->sharing += is_writing(run);
+        if (run_offers(run, may_compute, now_us, &slice) && (!best.run || goes_before(&slice, &best)))
             best = slice;
     }
-    if (exports->fresh && (!best.run || best.phase != RUN_PHASE_COMPLETE) &&
-        run_offers(exports->fresh, now_us, &slice))
+    if (exports->fresh && (!best.run || best.computes) &&
+        run_offers(exports->fresh, may_compute, now_us, &slice))
         best = slice;
     *ret_slice = best;
     return best.run != NULL;
@@ -210,6 +244,7 @@ static void begin_slice(struct exports *exports, const struct slice_of_work *sli
     if (!run->served)
         run_begin(exports, run);
     run->workers++;
+    exports->computing += slice->computes;
     run->served = ++exports->turn;
     run->retry_at_us = 0;
     if (!run->begun_us)
@@ -221,7 +256,7 @@ static void begin_slice(struct exports *exports, const struct slice_of_work *sli
     if (slice->phase == RUN_PHASE_FILES || slice->phase == RUN_PHASE_WHOLE) {
         struct run_file *file = &run->files[slice->file_index];
         file->state = RUN_FILE_HELD;
-        if (!file->encoder)
+        if (slice->computes && !file->encoder)
             file->encoder = encoder_take(exports);
     }
 }
@@ -229,7 +264,7 @@ static void begin_slice(struct exports *exports, const struct slice_of_work *sli
 /* What came out of a slice. */
 struct slice_result {
     enum status status;
-    bool done; /* the plan is stored, the file is recorded, or those of a small job are durable */
+    bool done; /* the plan is stored, the file or all of a small job is written, or the file is recorded */
     struct run_times times;
     struct error error;
 };
@@ -267,40 +302,45 @@ static void settle_whole(struct exports *exports, struct export_run *run, const 
     share_bytes(exports, run, run->planned_bytes);
     encoder_give(exports, run->files[0].encoder);
     run->files[0].encoder = NULL;
-    run->phase = RUN_PHASE_COMPLETE;
+    run->phase = RUN_PHASE_PUBLISH;
 }
 
-static void settle_file(struct exports *exports, struct export_run *run, size_t index,
+static void settle_file(struct exports *exports, struct export_run *run, const struct slice_of_work *slice,
                         const struct slice_result *result)
 {
-    struct run_file *file = &run->files[index];
-    uint64_t planned = run->job.files[index].planned_bytes;
-    uint64_t credit = result->done ? planned : export_file_walked_bytes(file->file);
+    struct run_file *file = &run->files[slice->file_index];
+    uint64_t planned = run->job.files[slice->file_index].planned_bytes;
+    bool is_recorded = result->done && !slice->computes;
+    uint64_t credit = is_recorded ? planned : export_file_walked_bytes(file->file);
     if (credit > planned)
         credit = planned; /* the plan was an estimate */
     if (credit > file->credit) {
         share_bytes(exports, run, credit - file->credit);
         file->credit = credit;
     }
-    file->state = result->done ? RUN_FILE_DONE : RUN_FILE_WAITS;
-    if (!result->done && result->status == STATUS_OK && !file->feed && !run->cancelled)
+    file->state = is_recorded                        ? RUN_FILE_DONE
+                  : result->done || !slice->computes ? RUN_FILE_WRITTEN
+                                                     : RUN_FILE_WAITS;
+    if (!is_recorded && result->status == STATUS_OK && !file->feed && !run->cancelled)
         file->feed = export_feed_ref(export_file_feed(file->file));
-    if (result->done) {
+    if (result->done) { /* it is written, at least */
+        encoder_give(exports, file->encoder);
+        file->encoder = NULL;
+    }
+    if (is_recorded) {
         if (file->feed)
             export_feed_end(file->feed, EXPORT_FEED_COMPLETE);
         export_feed_unref(file->feed);
         file->feed = NULL;
         export_file_free(file->file);
         file->file = NULL;
-        encoder_give(exports, file->encoder);
-        file->encoder = NULL;
     }
 }
 
 static bool run_files_are_done(struct export_run *run)
 {
     size_t index;
-    return !run_next_file(run, &index) && run->first_file == run->job.file_count;
+    return !run_next_file(run, true, &index) && run->first_file == run->job.file_count;
 }
 
 static unsigned percent_done(const struct export_run *run)
@@ -361,9 +401,10 @@ static void settle(struct exports *exports, const struct slice_of_work *slice,
 {
     struct export_run *run = slice->run;
     run->workers--;
+    exports->computing -= slice->computes;
     run_times_add(&run->times, &result->times);
     if (slice->phase == RUN_PHASE_FILES)
-        settle_file(exports, run, slice->file_index, result);
+        settle_file(exports, run, slice, result);
     if (result->status != STATUS_OK) {
         settle_failure(run, slice->phase, result);
     } else {
@@ -375,6 +416,9 @@ static void settle(struct exports *exports, const struct slice_of_work *slice,
             break;
         case RUN_PHASE_WHOLE:
             settle_whole(exports, run, result);
+            break;
+        case RUN_PHASE_PUBLISH:
+            run->phase = RUN_PHASE_COMPLETE;
             break;
         case RUN_PHASE_COMPLETE:
             run->keeps_files = !run->cancelled;
@@ -400,11 +444,20 @@ static void run_slice(struct exports *exports, const struct slice_of_work *slice
         result->status = export_run_plan(run, &context, &result->done, &result->times, &result->error);
         return;
     case RUN_PHASE_FILES:
-        result->status =
-            export_run_file(run, slice->file_index, &context, &result->done, &result->times, &result->error);
+        if (slice->computes) {
+            result->status = export_run_file(run, slice->file_index, &context, &result->done, &result->times,
+                                             &result->error);
+        } else {
+            result->status =
+                export_run_record(run, slice->file_index, &context, &result->times, &result->error);
+            result->done = result->status == STATUS_OK;
+        }
         return;
     case RUN_PHASE_WHOLE:
         result->status = export_run_whole(run, &context, &result->done, &result->times, &result->error);
+        return;
+    case RUN_PHASE_PUBLISH:
+        result->status = export_run_publish(run, &result->times, &result->error);
         return;
     case RUN_PHASE_COMPLETE:
         result->status = export_run_complete(run, &context, &result->times, &result->error);
@@ -704,6 +757,8 @@ enum status exports_open(struct service *service, const struct exports_options *
     exports->options = *options;
     exports->jobs_fd = -1;
     exports->fresh_end = &exports->fresh;
+    if (exports->options.computing == 0)
+        exports->options.computing = options->workers;
     if (exports->options.slice_us == 0)
         exports->options.slice_us = EXPORT_SLICE_MS * 1000;
     pthread_mutex_init(&exports->lock, NULL);

@@ -1,6 +1,8 @@
 /*
  * Exports: running the jobs. Worker threads take slices of at most EXPORT_SLICE_MS; the job that would end
- * first, were all served alike, goes first, so a small ACO is not stuck behind large ones.
+ * first, were all served alike, goes first, so a small ACO is not stuck behind large ones. Slices that
+ * compute are no more at once than there are cores, so that they do not slow each other down; those that wait
+ * for the disk go on beside them.
  *
  * A job's way: planned (walk the exportable beneficiaries and summaries, cut into files between
  * beneficiaries, store the plan: In Progress), then file after file (segments spliced into
@@ -27,12 +29,13 @@
 
 #define EXPORT_SLICE_MS         50
 #define EXPORT_IO_WORKERS       4
-#define EXPORT_WORKERS_PER_CORE 4 /* a worker mostly waits for the disk */
+#define EXPORT_WORKERS_PER_CORE 2 /* one computes while another waits for the disk */
 
 struct exports_options {
-    unsigned workers;            /* EXPORT_WORKERS_PER_CORE */
-    uint64_t file_bytes_max;     /* raw bytes after which a file is cut, between beneficiaries */
-    uint64_t small_job_bytes;    /* raw bytes of a job that is written as a whole; 0: none is */
+    unsigned workers;
+    unsigned computing;       /* of them compute at once: the cores; the others wait for the disk. 0: all */
+    uint64_t file_bytes_max;  /* raw bytes after which a file is cut, between beneficiaries */
+    uint64_t small_job_bytes; /* raw bytes of a job that is written as a whole; 0: none is */
     uint64_t disk_reserve_bytes; /* exports stop when less is free */
     int64_t keep_us;             /* Completed -> Archived -> Expired */
     int64_t slice_us;            /* 0: EXPORT_SLICE_MS */

@@ -289,6 +289,7 @@ static enum status start(struct server *server, struct error *error)
         struct exports_options options = {
             .workers =
                 config->export_workers ? config->export_workers : EXPORT_WORKERS_PER_CORE * core_count(),
+            .computing = core_count(),
             .file_bytes_max = config->file_bytes_max,
             .small_job_bytes = config->small_job_bytes,
             .disk_reserve_bytes = config->disk_reserve_bytes,

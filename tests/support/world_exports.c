@@ -22,7 +22,7 @@ static void whole_step(struct world *world, struct export_run *run, const struct
     if (done) {
         encoder_free(run->files[0].encoder);
         run->files[0].encoder = NULL;
-        run->phase = RUN_PHASE_COMPLETE;
+        run->phase = RUN_PHASE_PUBLISH;
     }
 }
 
@@ -45,6 +45,11 @@ static void run_step(struct world *world, struct tracked_job *job, const struct 
         whole_step(world, run, context);
         return;
     }
+    if (run->phase == RUN_PHASE_PUBLISH) {
+        world_expect_ok(world, export_run_publish(run, &times, &error), &error);
+        run->phase = RUN_PHASE_COMPLETE;
+        return;
+    }
     /* Any file that is not done: several of them may be under way. */
     size_t open = 0, at = 0;
     for (size_t i = 0; i < run->job.file_count; i++)
@@ -57,14 +62,19 @@ static void run_step(struct world *world, struct tracked_job *job, const struct 
     for (size_t left = draw_below(random, (unsigned)open) + 1; left; at++)
         left -= !run->job.files[at].done;
     struct run_file *file = &run->files[--at];
+    if (file->state == RUN_FILE_WRITTEN) {
+        world_expect_ok(world, export_run_record(run, at, context, &times, &error), &error);
+        export_file_free(file->file);
+        file->file = NULL;
+        return;
+    }
     if (!file->encoder)
         file->encoder = encoder_new();
     world_expect_ok(world, export_run_file(run, at, context, &done, &times, &error), &error);
     if (done) {
-        export_file_free(file->file);
         encoder_free(file->encoder);
-        file->file = NULL;
         file->encoder = NULL;
+        file->state = RUN_FILE_WRITTEN;
     }
 }
 
