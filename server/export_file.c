@@ -250,9 +250,9 @@ static enum status write_deletions(struct export_file *file, struct deletion_sca
 static bool has_nothing(struct export_file *file, struct summary_scan *summaries,
                         const struct exportable *exportable)
 {
-    /* Only worth a look where a bound leaves most beneficiaries out. */
+    /* Only worth a look where a bound leaves most beneficiaries out, and the plan has not done so. */
     struct summary summary;
-    if (file->since_us == INSTANT_MIN_US)
+    if (file->since_us == INSTANT_MIN_US || file->is_listed)
         return false;
     enum status status =
         summary_scan_get(summaries, exportable->home, exportable->beneficiary, &summary, NULL);

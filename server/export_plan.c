@@ -190,6 +190,17 @@ static enum status plan_deletions(struct plan_walk *walk, struct plan_slot *slot
     return STATUS_OK;
 }
 
+/* Sequences of the last changes, by type; 0 where that cannot be told. */
+static enum status read_changed(struct engine_txn *txn, struct slice id,
+                                uint64_t ret_changed[RESOURCE_TYPE_COUNT], struct error *error)
+{
+    struct beneficiary beneficiary;
+    enum status status = beneficiary_get(txn, id, &beneficiary, error);
+    for (size_t i = 0; i < RESOURCE_TYPE_COUNT; i++)
+        ret_changed[i] = status == STATUS_OK ? beneficiary.changed[i] : 0;
+    return status == STATUS_NOT_FOUND || status == STATUS_CORRUPT ? STATUS_OK : status;
+}
+
 static enum status plan_beneficiary(struct plan_walk *walk, const struct exportable *exportable,
                                     struct error *error)
 {
@@ -197,7 +208,9 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
     struct plan_slot *last = plan->slot_count ? &plan->slots[plan->slot_count - 1] : NULL;
     struct summary summary;
     enum status status = STATUS_OK;
-    if (last && last->set == JOB_SET_DELETED && job_set_takes(plan->job, last->set, exportable->at_since))
+    bool may_be_deleted =
+        last && last->set == JOB_SET_DELETED && !(walk->deletions && deletion_scan_is_over(walk->deletions));
+    if (may_be_deleted && job_set_takes(plan->job, last->set, exportable->at_since))
         status = plan_deletions(walk, last, exportable, error);
     if (status != STATUS_OK)
         return status;
@@ -207,9 +220,8 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
     bool has_summary = status == STATUS_OK;
     if (!has_summary && status != STATUS_CORRUPT)
         return status;
-    struct beneficiary beneficiary = {.home = 0};
-    bool has_beneficiary =
-        false; /* read only where the summary excludes nothing: `_since` mostly finds nobody */
+    uint64_t changed[RESOURCE_TYPE_COUNT];
+    bool has_changed = false; /* read only where the summary excludes nothing: `_since` mostly finds nobody */
     for (size_t i = 0; i < plan->slot_count; i++) {
         struct plan_slot *slot = &plan->slots[i];
         if (slot->set == JOB_SET_DELETED || !job_set_takes(plan->job, slot->set, exportable->at_since))
@@ -217,17 +229,16 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
         /* newest_us never falls: what it excludes now is excluded at the job's sequence, too. */
         if (has_summary && summary.of[slot->type].newest_us <= slot->since_us)
             continue;
-        if (!has_beneficiary) {
-            status = beneficiary_get(walk->txn, exportable->beneficiary, &beneficiary, error);
-            if (status != STATUS_OK && status != STATUS_NOT_FOUND && status != STATUS_CORRUPT)
-                return status;
-            has_beneficiary = true;
-        }
+        if (!has_changed)
+            status = read_changed(walk->txn, exportable->beneficiary, changed, error);
+        if (!has_changed && status != STATUS_OK)
+            return status;
+        has_changed = true;
         uint64_t bytes = has_summary ? summary.of[slot->type].raw_bytes : 0;
         bool any = true;
         /* A summary tells of now. Where files are cut must follow from the job's own view, or a plan that is
          * made again after a crash would cut elsewhere. */
-        bool is_changed = beneficiary.changed[slot->type] > plan->job->sequence;
+        bool is_changed = changed[slot->type] > plan->job->sequence;
         if (slot->since_us != INT64_MIN || is_changed) {
             bytes = 0;
             any = false;

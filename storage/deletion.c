@@ -230,6 +230,11 @@ void deletion_scan_close(struct deletion_scan *scan)
     mem_free(scan);
 }
 
+bool deletion_scan_is_over(const struct deletion_scan *scan)
+{
+    return scan->is_placed && scan->at_end;
+}
+
 void deletion_scan_seek(struct deletion_scan *scan, struct slice beneficiary, int64_t since_us)
 {
     struct key from;

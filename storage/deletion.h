@@ -71,6 +71,8 @@ struct deletion_scan;
 NODISCARD enum status deletion_scan_open(struct engine_txn *txn, uint64_t sequence,
                                          struct deletion_scan **ret_scan, struct error *error);
 void deletion_scan_close(struct deletion_scan *scan); /* NULL is allowed */
+/* Whether nothing stands behind the last answer: whoever only goes forward need not seek any more. */
+bool deletion_scan_is_over(const struct deletion_scan *scan);
 /* Those with stamp > since_us. */
 void deletion_scan_seek(struct deletion_scan *scan, struct slice beneficiary, int64_t since_us);
 /* Oldest stamp first. STATUS_NOT_FOUND at the end of the beneficiary. STATUS_CORRUPT: one row cannot be read;

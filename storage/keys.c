@@ -164,6 +164,13 @@ void key_aco_beneficiary(struct key *key, uint32_t aco, struct slice beneficiary
     key_id(key, beneficiary);
 }
 
+bool key_is_aco_beneficiary(struct slice key, uint32_t aco, struct slice beneficiary)
+{
+    uint32_t number;
+    return key_take_u32(&key, &number) && number == aco && key.size == beneficiary.size + 1 &&
+           key.data[beneficiary.size] == '\0' && memcmp(key.data, beneficiary.data, beneficiary.size) == 0;
+}
+
 void key_dead_home(struct key *key, uint64_t left, uint32_t home, struct slice beneficiary)
 {
     key_of_u64(key, left);

@@ -97,6 +97,8 @@ struct segment_name { /* a segment within its beneficiary and type */
 void key_segment(struct key *key, uint32_t home, struct slice beneficiary, const struct segment_name *name);
 void key_segment_prefix(struct key *key, uint32_t home, struct slice beneficiary);
 void key_aco_beneficiary(struct key *key, uint32_t aco, struct slice beneficiary); /* summary, exportable */
+/* Whether a stored key is that one, without making it. */
+bool key_is_aco_beneficiary(struct slice key, uint32_t aco, struct slice beneficiary);
 void key_dead_home(struct key *key, uint64_t left, uint32_t home, struct slice beneficiary);
 void key_resource(struct key *key, enum resource_type type, struct slice id); /* resource, tombstone */
 void key_of_u32(struct key *key, uint32_t value);

@@ -108,10 +108,10 @@ enum status summary_scan_get(struct summary_scan *scan, uint32_t home, struct sl
 {
     struct key wanted;
     struct slice key, value;
-    key_aco_beneficiary(&wanted, home, beneficiary);
     if (scan->is_placed && engine_next(scan->cursor, &key, &value, NULL) == STATUS_OK &&
-        slice_compare(key, key_slice(&wanted)) == 0)
+        key_is_aco_beneficiary(key, home, beneficiary))
         return summary_parse(value, ret_summary, error);
+    key_aco_beneficiary(&wanted, home, beneficiary);
     engine_seek(scan->cursor, key_slice(&wanted), (struct slice){0});
     scan->is_placed = engine_next(scan->cursor, &key, &value, NULL) == STATUS_OK &&
                       slice_compare(key, key_slice(&wanted)) == 0;

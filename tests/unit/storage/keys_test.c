@@ -153,6 +153,26 @@ static void segment_keys_sort_by_home_beneficiary_stamp_birth_and_ordinal(void *
     }
 }
 
+static void a_key_is_known_without_being_made(void **state)
+{
+    (void)state;
+    static const char *const ids[] = {"a", "ab", "abc", "b"};
+    for (uint32_t aco = 1; aco < 4; aco++) {
+        for (size_t i = 0; i < 4; i++) {
+            struct key key;
+            key_aco_beneficiary(&key, aco, slice_from_text(ids[i]));
+            for (uint32_t other = 1; other < 4; other++) {
+                for (size_t k = 0; k < 4; k++)
+                    assert_int_equal(key_is_aco_beneficiary(key_slice(&key), other, slice_from_text(ids[k])),
+                                     other == aco && k == i);
+            }
+            for (size_t size = 0; size < key.size; size++)
+                assert_false(
+                    key_is_aco_beneficiary(slice_make(key.bytes, size), aco, slice_from_text(ids[i])));
+        }
+    }
+}
+
 static void text_of_a_key_is_hex_and_bounded(void **state)
 {
     (void)state;
@@ -192,6 +212,7 @@ int main(void)
         cmocka_unit_test(memcmp_order_is_the_order_of_numbers_and_instants),
         cmocka_unit_test(ids_sort_before_their_extensions_whatever_follows),
         cmocka_unit_test(segment_keys_sort_by_home_beneficiary_stamp_birth_and_ordinal),
+        cmocka_unit_test(a_key_is_known_without_being_made),
         cmocka_unit_test(text_of_a_key_is_hex_and_bounded),
         cmocka_unit_test(longest_keys_fit),
     };
