@@ -13,7 +13,7 @@
 /* One pull; shrinks for a client that takes less, so that he does not hold that much memory. */
 #define PULL_BYTES_MAX ((size_t)256 * 1024)
 #define PULL_BYTES_MIN ((size_t)32 * 1024)
-#define STEP_BYTES_MAX ((size_t)1024 * 1024)
+#define STEP_BYTES_MAX ((size_t)256 * 1024)
 /* TLS: what is put together into one record and so into one packet, rather than three. */
 #define RECORD_BYTES_MAX  ((size_t)16 * 1024)
 #define OUTPUT_BYTES_KEPT ((size_t)2 * 1024) /* of an idle connection */
