@@ -220,9 +220,8 @@ static bool goes_before(const struct slice_of_work *a, const struct slice_of_wor
  * by all that was written meanwhile. Plans go before files, since without one nobody knows how large a job
  * is; and before all what is about to end: it takes one commit, and without it a flood of empty jobs would be
  * planned to the last before the first of them ends. */
-static bool pick(struct exports *exports, struct slice_of_work *ret_slice)
+static bool pick(struct exports *exports, int64_t now_us, struct slice_of_work *ret_slice)
 {
-    int64_t now_us = clock_monotonic_us();
     bool may_compute = exports->computing < exports->options.computing;
     struct slice_of_work best = {.run = NULL}, slice;
     exports->sharing = 0;
@@ -534,12 +533,14 @@ static void dispose(struct exports *exports, struct export_run *run)
     collect_superseded(exports);
 }
 
-/* Until there may be something to do; a run that is to be tried again later bounds it. */
-static void wait_for_work(struct exports *exports)
+/* Until there may be something to do, where at now_us there was nothing; a run that is to be tried again
+ * later bounds it. */
+static void wait_for_work(struct exports *exports, int64_t now_us)
 {
     int64_t wake_us = INT64_MAX;
     for (const struct export_run *run = exports->runs; run; run = run->next) {
-        if (run->retry_at_us && run->retry_at_us < wake_us)
+        /* One whose time had come waits for a worker that will look again. */
+        if (run->retry_at_us > now_us && run->retry_at_us < wake_us)
             wake_us = run->retry_at_us;
     }
     exports->idle++;
@@ -550,6 +551,13 @@ static void wait_for_work(struct exports *exports)
         pthread_cond_timedwait(&exports->work, &exports->lock, &wake);
     }
     exports->idle--;
+}
+
+/* Whoever begins something wakes one more, who does so too, until one finds nothing to do. */
+static void wake_one(struct exports *exports)
+{
+    if (exports->idle)
+        pthread_cond_signal(&exports->work);
 }
 
 static void *worker_main(void *argument)
@@ -563,18 +571,19 @@ static void *worker_main(void *argument)
         struct slice_of_work slice;
         struct export_run *ended = take_ended(exports);
         if (ended) {
+            wake_one(exports);
             pthread_mutex_unlock(&exports->lock);
             dispose(exports, ended);
             pthread_mutex_lock(&exports->lock);
             continue;
         }
-        if (!pick(exports, &slice)) {
-            wait_for_work(exports);
+        int64_t now_us = clock_monotonic_us();
+        if (!pick(exports, now_us, &slice)) {
+            wait_for_work(exports, now_us);
             continue;
         }
         begin_slice(exports, &slice);
-        if (exports->idle) /* each wakes one more, until one finds nothing to do */
-            pthread_cond_signal(&exports->work);
+        wake_one(exports);
         pthread_mutex_unlock(&exports->lock);
         struct slice_result result = {.status = STATUS_OK};
         run_slice(exports, &slice, &result);
