@@ -27,7 +27,7 @@ static enum status read_whole(const char *path, size_t bytes_max, struct buffer 
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? STATUS_NOT_FOUND : error_set_errno(error, "%s: cannot open", path);
+        return errno == ENOENT ? STATUS_NOT_FOUND : disk_open_failed(path, error);
     size_t before = target->size;
     ssize_t got;
     do {

@@ -87,6 +87,8 @@ enum status export_output_sync(struct export_output *output, struct error *error
 
 enum status export_output_publish(struct export_output *output, struct error *error)
 {
+    if (!output->part_path)
+        return STATUS_OK;
     if (failpoint_hit("export.file.rename") || rename(output->part_path, output->path) != 0)
         return error_set_errno(error, "%s: cannot rename", output->part_path);
     mem_free(output->part_path);

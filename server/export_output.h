@@ -35,7 +35,7 @@ NODISCARD enum status export_output_append(struct export_output *output, struct 
  * `all`. */
 void export_output_flush(struct export_output *output, bool all);
 NODISCARD enum status export_output_sync(struct export_output *output, struct error *error);
-/* Gives it its name. */
+/* Gives it its name, unless it has it. */
 NODISCARD enum status export_output_publish(struct export_output *output, struct error *error);
 /* Closes; what was not published is removed. Safe on one that was never opened. */
 void export_output_release(struct export_output *output);

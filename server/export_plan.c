@@ -92,13 +92,18 @@ static struct job_file *slot_new_file(struct export_plan *plan, struct plan_slot
     return file;
 }
 
+static void slot_unlist(struct plan_slot *slot)
+{
+    slot->unlisted = true;
+    buffer_release(&slot->list);
+}
+
 static void slot_list(struct plan_slot *slot, struct slice beneficiary)
 {
     if (slot->unlisted)
         return;
     if (beneficiary.size > UINT8_MAX || slot->list.size >= EXPORT_PLAN_LIST_BYTES_MAX) {
-        slot->unlisted = true;
-        buffer_release(&slot->list);
+        slot_unlist(slot);
         return;
     }
     buffer_append_u8(&slot->list, (uint8_t)beneficiary.size);
@@ -126,8 +131,7 @@ static void slot_need_file(struct export_plan *plan, struct plan_slot *slot)
 {
     if (slot->count == 0)
         slot_new_file(plan, slot);
-    slot->unlisted = true;
-    buffer_release(&slot->list);
+    slot_unlist(slot);
 }
 
 /* ---- walking ---- */
@@ -190,6 +194,16 @@ static enum status plan_deletions(struct plan_walk *walk, struct plan_slot *slot
     return STATUS_OK;
 }
 
+/* Who has no summary has nothing; but where only that row is missing, files of new beneficiaries, which do
+ * not look at it, find what there is. */
+static void slots_unlist_new(struct export_plan *plan)
+{
+    for (size_t i = 0; i < plan->slot_count; i++) {
+        if (plan->slots[i].set == JOB_SET_NEW)
+            slot_unlist(&plan->slots[i]);
+    }
+}
+
 /* Sequences of the last changes, by type; 0 where that cannot be told. */
 static enum status read_changed(struct engine_txn *txn, struct slice id,
                                 uint64_t ret_changed[RESOURCE_TYPE_COUNT], struct error *error)
@@ -215,8 +229,10 @@ static enum status plan_beneficiary(struct plan_walk *walk, const struct exporta
     if (status != STATUS_OK)
         return status;
     status = summary_scan_get(walk->summaries, exportable->home, exportable->beneficiary, &summary, error);
-    if (status == STATUS_NOT_FOUND)
+    if (status == STATUS_NOT_FOUND) {
+        slots_unlist_new(plan);
         return STATUS_OK;
+    }
     bool has_summary = status == STATUS_OK;
     if (!has_summary && status != STATUS_CORRUPT)
         return status;

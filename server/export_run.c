@@ -248,12 +248,11 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
 
 /* Files of a small job, from the next on, until the deadline. */
 static enum status write_files(struct export_run *run, const struct run_context *context, int64_t deadline_us,
-                               struct run_times *times, struct error *error)
+                               struct error *error)
 {
     enum status status = STATUS_OK;
     for (bool done = true; status == STATUS_OK && done && run->next_file < run->job.file_count;) {
         struct run_file *slot = &run->files[run->next_file];
-        struct export_file_result result;
         if (!slot->file)
             slot->file = export_file_new(store_dir(context->service->store), &run->job, run->next_file,
                                          run->plan, run->files[0].encoder);
@@ -261,11 +260,9 @@ static enum status write_files(struct export_run *run, const struct run_context 
         status =
             export_file_step(slot->file, store_engine(context->service->store), deadline_us, &done, error);
         if (status == STATUS_OK && done)
-            status = export_file_end(slot->file, &result, error);
-        if (status == STATUS_OK && done) {
-            times->unreadable += result.errors;
-            note_outcome(&run->job.files[run->next_file++], &result);
-        }
+            status = export_file_end(slot->file, &slot->result, error);
+        if (status == STATUS_OK && done)
+            note_outcome(&run->job.files[run->next_file++], &slot->result);
     }
     return status;
 }
@@ -287,11 +284,14 @@ enum status export_run_whole(struct export_run *run, const struct run_context *c
     if (status == STATUS_OK)
         status = open_folder(run, context, error);
     if (status == STATUS_OK)
-        status = write_files(run, context, begin_us + context->options->slice_us, times, error);
+        status = write_files(run, context, begin_us + context->options->slice_us, error);
     times->write_us += clock_monotonic_us() - begin_us;
     if (status == STATUS_BUSY) { /* descriptors are short: whoever waits for them holds none */
         free_files(run);
         run->next_file = 0;
+        if (run->folder_fd >= 0)
+            close(run->folder_fd);
+        run->folder_fd = -1;
     }
     *ret_done = status == STATUS_OK && run->next_file == run->job.file_count;
     return status;
@@ -300,8 +300,10 @@ enum status export_run_whole(struct export_run *run, const struct run_context *c
 enum status export_run_publish(struct export_run *run, struct run_times *times, struct error *error)
 {
     struct export_file *files[RUN_WHOLE_FILES_MAX];
-    for (size_t i = 0; i < run->job.file_count; i++)
+    for (size_t i = 0; i < run->job.file_count; i++) {
         files[i] = run->files[i].file;
+        times->unreadable += run->files[i].result.errors;
+    }
     enum status status = publish(files, run->job.file_count, run->folder_fd, times, error);
     free_files(run);
     return status;
@@ -360,8 +362,10 @@ enum status export_run_fail(struct export_run *run, const struct run_context *co
     struct job_change change;
     struct run_times times = {0};
     /* The disk may be full: what no record names goes first. Recorded files stay until the job has failed
-     * for good, or a crash here would complete it without them. */
+     * for good, or a crash here would complete it without them. Of a small job none is recorded. */
     free_files(run);
+    if (run->whole && job_files_remove(store_dir(context->service->store), run->id, NULL) != STATUS_OK)
+        log_event(LOG_LEVEL_WARNING, "files kept", "job %" PRIu64 ": until it has failed", run->id);
     job_change_init(&change, JOB_CHANGE_FAIL, run->id);
     change.request.urgent = true;
     return commit(context, &change, "export.fail.before-commit", "export.fail.after-commit", &times, error);
