@@ -364,8 +364,9 @@ enum status export_run_fail(struct export_run *run, const struct run_context *co
     /* The disk may be full: what no record names goes first. Recorded files stay until the job has failed
      * for good, or a crash here would complete it without them. Of a small job none is recorded. */
     free_files(run);
-    if (run->whole && job_files_remove(store_dir(context->service->store), run->id, NULL) != STATUS_OK)
-        log_event(LOG_LEVEL_WARNING, "files kept", "job %" PRIu64 ": until it has failed", run->id);
+    if (run->whole && job_files_remove(store_dir(context->service->store), run->id, NULL) != STATUS_OK) {
+        /* Expiry does it again once the job has failed, and tells of it. */
+    }
     job_change_init(&change, JOB_CHANGE_FAIL, run->id);
     change.request.urgent = true;
     return commit(context, &change, "export.fail.before-commit", "export.fail.after-commit", &times, error);
