@@ -128,11 +128,15 @@ LINK_FLAGS = ("-pthread -Wl,--as-needed -Wl,--exclude-libs,"
               + ":".join(f"lib{library.name}.a" for library in LIBRARIES))
 
 # parts: programs, tests (unit tests, corpus replays, benchmarks), fuzzers, or only a look at the sources.
-Variant = namedtuple("Variant", "name cc parts compile link")
+# `link` is for everything, `programs` and `tests` for one of them.
+Variant = namedtuple("Variant", "name cc parts compile link programs tests", defaults=("", ""))
 SANITIZE = "-O1 -fno-omit-frame-pointer -fno-sanitize-recover=all "
 VARIANTS = [
+    # Programs are optimised as a whole, which makes exports with _since a tenth faster (docs/performance/targets.md).
+    # That takes seconds a link, so unit tests use what each file was compiled to.
     Variant("release", "$cc", "programs tests",
-            "-O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong", "-Wl,-z,relro,-z,now"),
+            "-O2 -flto=auto -ffat-lto-objects -D_FORTIFY_SOURCE=2 -fstack-protector-strong", "-Wl,-z,relro,-z,now",
+            "-O2 -flto=auto", "-fno-lto"),
     Variant("debug", "$cc", "programs tests",
             "-O0 -g3", ""),
     Variant("asan", "$cc", "programs tests",
@@ -291,12 +295,15 @@ def write_variant(ninja, variant):
         outputs = [object_of(variant, path) for path in sources]
     else:
         link = f"{LINK_FLAGS} {variant.link} $local_ldflags".replace("  ", " ")
-        ninja.rule(f"link.{v}", description=f"{v} LINK $out", command=f"{variant.cc} -o $out $in {link} $libs")
+        for rule, flags in (("program", variant.programs), ("link", variant.tests)):
+            ninja.rule(f"{rule}.{v}", description=f"{v} LINK $out",
+                       command=" ".join(f"{variant.cc} -o $out $in {link} {flags} $libs".split()))
         if "tests" in variant.parts and bench_sources():
             cxx = variant.cc.replace("$cc", "$cxx").replace("$clang", "$clang++")
             ninja.rule(f"cxx.{v}", depfile="$out.d", deps="gcc", description=f"{v} CXX $in",
                        command=f"{cxx} {CXX_FLAGS} {variant.compile} $local_cflags -MMD -MF $out.d -c $in -o $out")
-            ninja.rule(f"linkxx.{v}", description=f"{v} LINK $out", command=f"{cxx} -o $out $in {link} $libs")
+            ninja.rule(f"linkxx.{v}", description=f"{v} LINK $out",
+                       command=" ".join(f"{cxx} -o $out $in {link} {variant.programs} $libs".split()))
 
         libraries = [lib for lib in LIBRARIES if lib.name in ("codec", "storage", "server") or variant.parts != "fuzzers"]
         for library in libraries:
@@ -323,7 +330,7 @@ def write_programs(ninja, variant):
         sources = find(program.sources)
         if sources:
             write_compile(ninja, variant, sources)
-            outputs.append(write_link(ninja, variant, program.name, sources, program.uses, program.links))
+            outputs.append(write_link(ninja, variant, program.name, sources, program.uses, program.links, rule="program"))
     return outputs
 
 

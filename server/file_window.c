@@ -27,7 +27,7 @@ static enum file_fill window_read(struct file_window *window, uint64_t offset, s
         window->offset = offset;
     }
     while (window->data.size < bytes) {
-        struct iovec room = {buffer_reserve(&window->data, bytes - window->data.size),
+        struct iovec room = {buffer_reserve_pages(&window->data, bytes - window->data.size),
                              bytes - window->data.size};
         ssize_t got = -1;
         if (!failpoint_hit("download.read"))
@@ -129,7 +129,7 @@ static bool inflate_piece(struct file_cursor *cursor, const struct encoder_index
     size_t piece_bytes = entry->piece_bytes;
     char kept[DEFLATE_END_SIZE];
     if (!window_holds(file, cursor->at, piece_bytes + DEFLATE_END_SIZE))
-        buffer_reserve(&file->data, DEFLATE_END_SIZE);
+        buffer_reserve_pages(&file->data, DEFLATE_END_SIZE);
     char *piece = file->data.data + (cursor->at - file->offset), *behind = piece + piece_bytes;
     memcpy(kept, behind, DEFLATE_END_SIZE);
     memcpy(behind, DEFLATE_END, DEFLATE_END_SIZE);

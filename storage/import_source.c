@@ -198,7 +198,7 @@ enum status import_source_open(const char *path, struct import_source **ret_sour
     struct import_source *source = mem_new(struct import_source);
     source->path = mem_strdup(path);
     source->fd = fd;
-    source->input = mem_alloc(INPUT_BYTES);
+    source->input = mem_alloc_pages(INPUT_BYTES);
     source->inflater.next_in = source->input;
     CHECK(inflateInit2(&source->inflater, MAX_WBITS + 16) == Z_OK); /* + 16: gzip's header and trailer */
     source->is_document = is_json_document(path);
@@ -355,7 +355,7 @@ static enum status source_read(struct import_source *source, struct buffer *targ
     enum status status = STATUS_OK;
     if (source->format == SOURCE_FORMAT_UNKNOWN)
         status = source_find_format(source, error);
-    char *at = buffer_reserve(target, bytes_max);
+    char *at = buffer_reserve_pages(target, bytes_max);
     size_t left = bytes_max, got = 1;
     while (status == STATUS_OK && left && got) {
         got = 0;

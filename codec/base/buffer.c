@@ -22,15 +22,37 @@ void buffer_reset(struct buffer *buffer)
     buffer->size = 0;
 }
 
+/* The capacity that `extra` more bytes need: as it is, or grown. */
+static size_t capacity_for(const struct buffer *buffer, size_t extra)
+{
+    size_t need, capacity = buffer->capacity;
+    CHECK(!__builtin_add_overflow(buffer->size, extra, &need));
+    if (need > capacity && !capacity)
+        capacity = 64;
+    while (capacity < need)
+        capacity = capacity > SIZE_MAX / 2 ? need : capacity * 2;
+    return capacity;
+}
+
 char *buffer_reserve(struct buffer *buffer, size_t extra)
 {
-    size_t need;
-    CHECK(!__builtin_add_overflow(buffer->size, extra, &need));
-    if (need > buffer->capacity) {
-        size_t capacity = buffer->capacity ? buffer->capacity : 64;
-        while (capacity < need)
-            capacity = capacity > SIZE_MAX / 2 ? need : capacity * 2;
+    size_t capacity = capacity_for(buffer, extra);
+    if (capacity != buffer->capacity) {
         buffer->data = mem_realloc(buffer->data, capacity);
+        buffer->capacity = capacity;
+    }
+    return buffer->data + buffer->size;
+}
+
+char *buffer_reserve_pages(struct buffer *buffer, size_t extra)
+{
+    size_t capacity = capacity_for(buffer, extra);
+    if (capacity != buffer->capacity) {
+        char *data = mem_alloc_pages(capacity);
+        if (buffer->size)
+            memcpy(data, buffer->data, buffer->size);
+        mem_free(buffer->data);
+        buffer->data = data;
         buffer->capacity = capacity;
     }
     return buffer->data + buffer->size;

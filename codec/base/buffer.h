@@ -35,6 +35,8 @@ void buffer_reset(struct buffer *buffer);
 
 /* Makes room for `extra` bytes past size and returns where they begin; size is unchanged. */
 char *buffer_reserve(struct buffer *buffer, size_t extra);
+/* The same; what it allocates begins at a page (mem_alloc_pages). */
+char *buffer_reserve_pages(struct buffer *buffer, size_t extra);
 /* Grows size by `extra` and returns where the new, uninitialised bytes begin. */
 char *buffer_extend(struct buffer *buffer, size_t extra);
 

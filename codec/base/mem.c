@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MEM_PAGE_BYTES 4096
+
 static void *mem_require(void *memory, size_t size)
 {
     if (!memory) {
@@ -18,6 +20,13 @@ static void *mem_require(void *memory, size_t size)
 void *mem_alloc(size_t size)
 {
     return mem_require(malloc(size ? size : 1), size);
+}
+
+void *mem_alloc_pages(size_t size)
+{
+    void *memory;
+    int failed = posix_memalign(&memory, MEM_PAGE_BYTES, size ? size : 1);
+    return mem_require(failed ? NULL : memory, size);
 }
 
 void *mem_zalloc(size_t size)

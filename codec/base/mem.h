@@ -17,6 +17,10 @@
 void *mem_alloc(size_t size);
 void *mem_zalloc(size_t size);
 void *mem_realloc(void *old, size_t size);
+/* Begins at a page. For what a file is read into: the kernel copies a page of the page cache to 1 to 31 bytes
+ * behind a page's begin five times as slowly as elsewhere (docs/performance/requests.md), and large
+ * allocations begin 16 bytes behind. */
+void *mem_alloc_pages(size_t size);
 char *mem_strdup(const char *text);
 void mem_free(void *memory); /* NULL is allowed */
 

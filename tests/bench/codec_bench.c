@@ -347,7 +347,7 @@ static void bench_copy_raw(struct bench_loop *loop)
     enum { BLOCK = 256 * 1024 };
     const struct bench_claims *claims = bench_claims();
     int source = resident_file(claims->ndjson.size), target = resident_file(claims->ndjson.size);
-    char *block = mem_alloc(BLOCK);
+    char *block = mem_alloc_pages(BLOCK);
     bool good = pwrite(source, claims->ndjson.data, claims->ndjson.size, 0) == (ssize_t)claims->ndjson.size &&
                 ftruncate(source, (off_t)claims->ndjson.size) == 0;
     off_t copied = 0;

@@ -49,6 +49,15 @@ def cpu_seconds(pid):
     return seconds
 
 
+def pin(pid, cores):
+    """Lets a process and its children, with all their threads, run on these cores only."""
+    for thread in map(int, os.listdir(f"/proc/{pid}/task")):
+        os.sched_setaffinity(thread, cores)
+        with open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
+            for child in map(int, file.read().split()):
+                pin(child, cores)
+
+
 # ---- the machine -------------------------------------------------------------------------------------------
 
 def first_line(path, key):

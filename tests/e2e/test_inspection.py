@@ -1,6 +1,5 @@
 """Looking into a store beside its server: dump, and what is due of jobs."""
 
-import fcntl
 import json
 import os
 import signal
@@ -72,10 +71,9 @@ class DumpTest(unittest.TestCase):
         self.assertIn("A0001", done.stderr)
 
     def test_nobody_waits_for_a_slow_pipe_within_a_transaction(self):
-        process = dump_process(self.site)
+        process = dump_process(self.site, pipesize=4096)
         self.addCleanup(process.wait)
         self.addCleanup(process.stdout.close)
-        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
 
         def is_blocked():
             with open(f"/proc/{process.pid}/wchan", encoding="ascii") as file:

@@ -143,7 +143,7 @@ void copy_output_release(struct copy_output *output)
 
 static enum status copy_bytes(int source, const char *path, struct copy_output *output, struct error *error)
 {
-    char *piece = mem_alloc(READ_BYTES);
+    char *piece = mem_alloc_pages(READ_BYTES);
     enum status status = STATUS_OK;
     while (status == STATUS_OK) {
         ssize_t got = failpoint_hit("backup.file.read") ? -1 : read(source, piece, READ_BYTES);
