@@ -10,7 +10,7 @@
  * segments passed in and from the encoder, until encoder_clear_output. The caller clears before he lets go
  * of the segments (ends his read transaction).
  *
- * Beside the file goes an index: for each piece, where it begins in the gzip file and in the raw lines.
+ * With the file goes an index: for each piece, where it begins in the gzip file and in the raw lines.
  *
  * Threading: an encoder belongs to one thread at a time (it may move between slices of work).
  */
@@ -24,7 +24,7 @@
 
 #define ENCODER_OUTPUT_MAX 256 /* slices that may be pending */
 
-/* 24 bytes in the index file, little-endian, one a piece, in order. */
+/* 24 bytes in the index, little-endian, one a piece, in order. */
 struct encoder_index_entry {
     uint64_t gzip_offset; /* of the piece's first byte in the file */
     uint64_t raw_offset;  /* of its first line in the identity bytes */

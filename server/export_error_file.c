@@ -16,7 +16,7 @@
 
 struct error_file {
     struct export_output data;
-    struct export_output index;
+    struct buffer index;
     struct deflater *deflater;
     struct gzip_splice splice;
     uint64_t count;
@@ -46,8 +46,6 @@ static enum status open_outputs(struct error_file *out, const char *dir, const s
 {
     char header[GZIP_HEADER_SIZE];
     enum status status = export_output_open(&out->data, dir, job->id, uuid, JOB_ERROR_SUFFIX, error);
-    if (status == STATUS_OK)
-        status = export_output_open(&out->index, dir, job->id, uuid, JOB_ERROR_INDEX_SUFFIX, error);
     gzip_splice_begin(&out->splice, header);
     if (status == STATUS_OK)
         status = export_output_append(&out->data, slice_make(header, sizeof header), error);
@@ -65,16 +63,14 @@ static enum status put_lines(struct error_file *out, const char *dir, const stru
     if (status != STATUS_OK)
         return status;
     struct buffer piece = BUFFER_INIT;
-    char entry[ENCODER_INDEX_ENTRY_SIZE];
     deflater_piece(out->deflater, lines, &piece);
-    encoder_index_entry_store(entry, &(struct encoder_index_entry){.gzip_offset = out->splice.gzip_bytes,
-                                                                   .raw_offset = out->splice.raw_bytes,
-                                                                   .piece_bytes = (uint32_t)piece.size,
-                                                                   .raw_bytes = (uint32_t)lines.size});
+    encoder_index_entry_store(buffer_extend(&out->index, ENCODER_INDEX_ENTRY_SIZE),
+                              &(struct encoder_index_entry){.gzip_offset = out->splice.gzip_bytes,
+                                                            .raw_offset = out->splice.raw_bytes,
+                                                            .piece_bytes = (uint32_t)piece.size,
+                                                            .raw_bytes = (uint32_t)lines.size});
     gzip_splice_piece(&out->splice, piece.size, lines.size, crc32_of(0, lines), crc32_operator(lines.size));
     status = export_output_append(&out->data, buffer_slice(&piece), error);
-    if (status == STATUS_OK)
-        status = export_output_append(&out->index, slice_make(entry, sizeof entry), error);
     buffer_release(&piece);
     for (const char *at = lines.data, *end = lines.data + lines.size; at < end; at++)
         out->count += *at == '\n';
@@ -121,11 +117,9 @@ static enum status publish(struct error_file *out, const char *dir, int folder_f
     gzip_splice_end(&out->splice, trailer);
     enum status status = export_output_append(&out->data, slice_make(trailer, sizeof trailer), error);
     if (status == STATUS_OK)
-        status = export_output_sync(&out->index, error);
+        status = export_output_append(&out->data, buffer_slice(&out->index), error);
     if (status == STATUS_OK)
         status = export_output_sync(&out->data, error);
-    if (status == STATUS_OK)
-        status = export_output_publish(&out->index, error);
     if (status == STATUS_OK)
         status = export_output_publish(&out->data, error);
     return status == STATUS_OK ? job_files_sync(folder_fd, dir, error) : status;
@@ -134,7 +128,7 @@ static enum status publish(struct error_file *out, const char *dir, int folder_f
 enum status export_error_file_write(const char *dir, const struct job *job, int folder_fd,
                                     struct job_file *ret_file, struct error *error)
 {
-    struct error_file out = {.data = EXPORT_OUTPUT_INIT, .index = EXPORT_OUTPUT_INIT};
+    struct error_file out = {.data = EXPORT_OUTPUT_INIT, .index = BUFFER_INIT};
     struct job_file file = {.set = JOB_SET_ERROR, .done = true};
     struct buffer warnings = BUFFER_INIT;
     uuid_make(file.uuid);
@@ -153,7 +147,7 @@ enum status export_error_file_write(const char *dir, const struct job *job, int 
     }
     buffer_release(&warnings);
     export_output_release(&out.data);
-    export_output_release(&out.index);
+    buffer_release(&out.index);
     deflater_free(out.deflater);
     return status;
 }

@@ -10,11 +10,13 @@
 #include "server/job_files.h"
 #include "storage/resources.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define EXPORT_WRITE_BYTES ((size_t)1024 * 1024) /* that gather before they are written */
-#define EXPORT_INDEX_BYTES ((size_t)64 * 1024)
+#define INDEX_PIECE_BYTES  ((size_t)64 * 1024)   /* that are copied at once */
 
 struct export_file {
     const char *dir;
@@ -23,9 +25,10 @@ struct export_file {
     struct encoder *encoder; /* until it has ended */
     int64_t since_us;        /* lower bound for the encoder: INSTANT_MIN_US is none */
     struct export_output data;
-    struct export_output index;
+    struct export_output index; /* its begin, while the file grows: never gets a name */
+    size_t index_bytes_max;
     struct export_output error_lines;
-    struct export_output *kept[3]; /* of these, once the file has ended, those that get a name */
+    struct export_output *kept[2]; /* of these, once the file has ended, those that get a name */
     size_t kept_count;
     struct export_feed *feed; /* NULL: nobody may follow */
     struct buffer errors;     /* lines */
@@ -39,13 +42,15 @@ struct export_file {
 };
 
 struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
-                                    const struct export_plan *plan, struct encoder *encoder)
+                                    const struct export_plan *plan, struct encoder *encoder,
+                                    size_t index_bytes_max)
 {
     struct export_file *file = mem_new(struct export_file);
     file->dir = dir;
     file->job = job;
     file->plan = &job->files[file_index];
     file->encoder = encoder;
+    file->index_bytes_max = index_bytes_max;
     file->since_us = file->plan->set == JOB_SET_NEW ? INSTANT_MIN_US : job->since_us;
     file->data = (struct export_output)EXPORT_OUTPUT_INIT;
     file->index = (struct export_output)EXPORT_OUTPUT_INIT;
@@ -135,30 +140,68 @@ static void note_how_many_more(struct export_file *file)
 
 /* ---- writing ---- */
 
+static enum status open_index(struct export_file *file, struct error *error)
+{
+    export_output_release(&file->index); /* of a try that failed */
+    return export_output_open(&file->index, file->dir, file->job->id, file->plan->uuid, JOB_FILE_INDEX_SUFFIX,
+                              error);
+}
+
 static enum status begin(struct export_file *file, struct error *error)
 {
+    bool is_followed = file->job->partial_manifests;
     enum status status =
         export_output_open(&file->data, file->dir, file->job->id, file->plan->uuid, JOB_FILE_SUFFIX, error);
-    if (status == STATUS_OK)
-        status = export_output_open(&file->index, file->dir, file->job->id, file->plan->uuid,
-                                    JOB_FILE_INDEX_SUFFIX, error);
+    if (status == STATUS_OK && is_followed)
+        status = open_index(file, error);
     if (status == STATUS_BUSY) {
         export_output_release(&file->data);
         export_output_release(&file->index);
         return status;
     }
-    if (status == STATUS_OK && file->job->partial_manifests)
+    if (status == STATUS_OK && is_followed)
         file->feed = export_feed_new(file->data.fd, file->index.fd);
     encoder_begin(file->encoder);
     file->begun = status == STATUS_OK;
     return status;
 }
 
+/* Out of memory into its own file. Where descriptors are short it goes on to gather. */
 static enum status write_index(struct export_file *file, struct error *error)
 {
-    enum status status = export_output_append(&file->index, encoder_index(file->encoder), error);
+    enum status status = file->index.fd >= 0 ? STATUS_OK : open_index(file, error);
+    if (status == STATUS_BUSY)
+        return STATUS_OK;
+    if (status == STATUS_OK)
+        status = export_output_append(&file->index, encoder_index(file->encoder), error);
     encoder_clear_index(file->encoder);
     return status;
+}
+
+/* Behind the gzip bytes: what went into its own file, and what is in memory. */
+static enum status append_index(struct export_file *file, struct error *error)
+{
+    enum status status = STATUS_OK;
+    struct buffer piece = BUFFER_INIT;
+    for (uint64_t at = 0; status == STATUS_OK && at < file->index.bytes; at += piece.size) {
+        buffer_reset(&piece);
+        ssize_t got;
+        do {
+            char *room = buffer_reserve(&piece, INDEX_PIECE_BYTES);
+            got = pread(file->index.fd, room, INDEX_PIECE_BYTES, (off_t)at);
+        } while (got < 0 && errno == EINTR);
+        if (got < 0)
+            status = error_set_errno(error, "%s: cannot read", file->index.part_path);
+        else if (got == 0)
+            status = error_set(error, STATUS_IO, "%s: is shorter than it was", file->index.part_path);
+        else
+            piece.size = (size_t)got;
+        if (status == STATUS_OK)
+            status = export_output_append(&file->data, buffer_slice(&piece), error);
+    }
+    buffer_release(&piece);
+    return status == STATUS_OK ? export_output_append(&file->data, encoder_index(file->encoder), error)
+                               : status;
 }
 
 /* The slices borrow from the read transaction: out with them before it ends. */
@@ -168,6 +211,8 @@ static enum status write_output(struct export_file *file, struct error *error)
     const struct iovec *slices = encoder_output(file->encoder, &count, &bytes);
     enum status status = count ? export_output_write(&file->data, slices, count, error) : STATUS_OK;
     encoder_clear_output(file->encoder);
+    if (status == STATUS_OK)
+        export_output_flush(&file->data, false);
     if (status == STATUS_OK && file->feed)
         status = write_index(file, error);
     if (status == STATUS_OK && file->feed)
@@ -368,7 +413,7 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
     summary_scan_close(scans.summaries);
     exportable_scan_close(scans.beneficiaries);
     engine_end(txn);
-    if (status == STATUS_OK && (done || encoder_index(file->encoder).size >= EXPORT_INDEX_BYTES))
+    if (status == STATUS_OK && encoder_index(file->encoder).size >= file->index_bytes_max)
         status = write_index(file, error);
     if (status != STATUS_OK) {
         encoder_clear_output(file->encoder); /* it may borrow from what has just ended */
@@ -392,6 +437,9 @@ enum status export_file_end(struct export_file *file, struct export_file_result 
         status = write_output(file, error);
     encoder_clear_output(file->encoder);
     CHECK(status != STATUS_OK || !count || encoder_gzip_bytes(file->encoder) == file->data.bytes);
+    if (status == STATUS_OK && count)
+        status = append_index(file, error);
+    encoder_clear_index(file->encoder);
     note_how_many_more(file);
     if (status == STATUS_OK && file->errors.size) {
         status = export_output_open(&file->error_lines, file->dir, file->job->id, file->plan->uuid,
@@ -401,10 +449,8 @@ enum status export_file_end(struct export_file *file, struct export_file_result 
     }
     if (status != STATUS_OK)
         return status == STATUS_BUSY ? STATUS_IO : status; /* too late to begin again */
-    if (count) {
-        file->kept[file->kept_count++] = &file->index;
+    if (count)
         file->kept[file->kept_count++] = &file->data;
-    }
     if (file->errors.size)
         file->kept[file->kept_count++] = &file->error_lines;
     *ret_result = (struct export_file_result){

@@ -1,8 +1,9 @@
 /*
  * One file of an export, while it is written: segments spliced (or lines of deletions) into <uuid>.part, the
- * index of its pieces into <uuid>.index.part, what could not be read into <uuid>.errors.part; at the end all
- * are fsynced and get their names, those of several files together if that is wanted. Written in slices, each
- * within one short read transaction.
+ * index of its pieces behind them at the end, what could not be read into <uuid>.errors.part; then all are
+ * fsynced and get their names, those of several files together if that is wanted. Written in slices, each
+ * within one short read transaction. An index that becomes long, and one that is followed, gathers in
+ * <uuid>.index.part.
  *
  * Of a job that allows partial manifests each file has a feed (export_feed.h), by which it can be followed:
  * after every write data and index are published together.
@@ -24,9 +25,11 @@
 struct export_file;
 
 /* The job, its plan and the encoder must outlive the file. The job's folder exists. `plan`: the plan that the
- * job's files are of, which may know of whom the file has something; NULL if another process made it. */
+ * job's files are of, which may know of whom the file has something; NULL if another process made it.
+ * `index_bytes_max`: of the index that gather in memory. */
 struct export_file *export_file_new(const char *dir, const struct job *job, size_t file_index,
-                                    const struct export_plan *plan, struct encoder *encoder);
+                                    const struct export_plan *plan, struct encoder *encoder,
+                                    size_t index_bytes_max);
 /* Removes what has no name yet. A feed that has not ended is broken. */
 void export_file_free(struct export_file *file);
 

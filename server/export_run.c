@@ -232,7 +232,8 @@ enum status export_run_file(struct export_run *run, size_t index, const struct r
     int64_t begin_us = clock_monotonic_us();
     bool done = false;
     if (!slot->file)
-        slot->file = export_file_new(dir, &run->job, index, run->plan, slot->encoder);
+        slot->file = export_file_new(dir, &run->job, index, run->plan, slot->encoder,
+                                     context->options->index_bytes_max);
     enum status status = disk_check_reserve(dir, context->options->disk_reserve_bytes, error);
     if (status == STATUS_OK)
         status = export_file_step(slot->file, store_engine(context->service->store),
@@ -255,7 +256,7 @@ static enum status write_files(struct export_run *run, const struct run_context 
         struct run_file *slot = &run->files[run->next_file];
         if (!slot->file)
             slot->file = export_file_new(store_dir(context->service->store), &run->job, run->next_file,
-                                         run->plan, run->files[0].encoder);
+                                         run->plan, run->files[0].encoder, context->options->index_bytes_max);
         done = false;
         status =
             export_file_step(slot->file, store_engine(context->service->store), deadline_us, &done, error);

@@ -770,6 +770,8 @@ enum status exports_open(struct service *service, const struct exports_options *
         exports->options.computing = options->workers;
     if (exports->options.slice_us == 0)
         exports->options.slice_us = EXPORT_SLICE_MS * 1000;
+    if (exports->options.index_bytes_max == 0)
+        exports->options.index_bytes_max = EXPORT_INDEX_BYTES;
     pthread_mutex_init(&exports->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -28,6 +28,7 @@
 #include "storage/jobs.h"
 
 #define EXPORT_SLICE_MS         50
+#define EXPORT_INDEX_BYTES      ((size_t)64 * 1024)
 #define EXPORT_IO_WORKERS       4
 #define EXPORT_WORKERS_PER_CORE 2 /* one computes while another waits for the disk */
 
@@ -39,6 +40,7 @@ struct exports_options {
     uint64_t disk_reserve_bytes; /* exports stop when less is free */
     int64_t keep_us;             /* Completed -> Archived -> Expired */
     int64_t slice_us;            /* 0: EXPORT_SLICE_MS */
+    size_t index_bytes_max;      /* of a file's index that gather in memory; 0: EXPORT_INDEX_BYTES */
     unsigned io_workers;         /* threads that read for downloads; 0: EXPORT_IO_WORKERS */
 };
 

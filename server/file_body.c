@@ -17,7 +17,6 @@ struct file_body {
     struct file_reader reader;
     struct file_body_options options;
     char *path;
-    char *index_path;
     struct error error;
     bool waiting; /* the last answer was BODY_PULL_WAIT */
     bool closed;  /* while it was busy: free when it is back */
@@ -42,14 +41,11 @@ static void body_free(struct file_body *body)
 {
     if (body->cursor.file.fd >= 0)
         close(body->cursor.file.fd);
-    if (body->cursor.index.fd >= 0)
-        close(body->cursor.index.fd);
     buffer_release(&body->cursor.file.data);
     buffer_release(&body->cursor.index.data);
     buffer_release(&body->raw);
     inflater_free(body->cursor.inflater);
     mem_free(body->path);
-    mem_free(body->index_path);
     mem_free(body);
 }
 
@@ -149,12 +145,17 @@ static enum body_pull pull_identity(struct file_body *body, size_t bytes_max, st
 
 /* ---- ranges ---- */
 
+static uint64_t index_place(const struct file_body *body, uint64_t number)
+{
+    return body->options.gzip_bytes + number * ENCODER_INDEX_ENTRY_SIZE;
+}
+
 static bool index_read(struct file_body *body, uint64_t number, struct encoder_index_entry *ret_entry)
 {
     char bytes[ENCODER_INDEX_ENTRY_SIZE];
     ssize_t got;
     do {
-        got = pread(body->cursor.index.fd, bytes, sizeof bytes, (off_t)(number * sizeof bytes));
+        got = pread(body->cursor.index.fd, bytes, sizeof bytes, (off_t)index_place(body, number));
     } while (got < 0 && errno == EINTR);
     if (got != sizeof bytes)
         return false;
@@ -166,8 +167,8 @@ static bool index_read(struct file_body *body, uint64_t number, struct encoder_i
 static bool place_identity(struct file_body *body)
 {
     struct encoder_index_entry entry;
-    uint64_t low = 0,
-             high = body->cursor.index.file_bytes / ENCODER_INDEX_ENTRY_SIZE; /* it is in [low, high) */
+    uint64_t index_bytes = body->cursor.index.file_bytes - body->options.gzip_bytes;
+    uint64_t low = 0, high = index_bytes / ENCODER_INDEX_ENTRY_SIZE; /* it is in [low, high) */
     while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2;
         if (!index_read(body, middle, &entry))
@@ -177,7 +178,7 @@ static bool place_identity(struct file_body *body)
     if (high == 0 || !index_read(body, low, &entry) || entry.raw_offset > range_now(body)->begin ||
         range_now(body)->begin - entry.raw_offset >= entry.raw_bytes)
         return false;
-    body->cursor.index_at = low * ENCODER_INDEX_ENTRY_SIZE;
+    body->cursor.index_at = index_place(body, low);
     body->cursor.at = entry.gzip_offset;
     body->cursor.raw_at = entry.raw_offset;
     body->raw_skip = (size_t)(range_now(body)->begin - entry.raw_offset);
@@ -272,17 +273,26 @@ static enum body_pull body_pull(struct body_source *source, size_t bytes_max, st
     return result;
 }
 
-static enum status window_open(struct file_window *window, const char *path, struct error *error)
+/* File and index are windows on the same file. */
+static enum status open_both(struct file_body *body, struct error *error)
 {
+    const char *path = body->path;
+    uint64_t gzip_bytes = body->options.gzip_bytes;
     struct stat stat;
-    if (failpoint_hit("download.open") || (window->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+    int fd = -1;
+    if (failpoint_hit("download.open") || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
         if (errno == ENOENT)
             return error_set(error, STATUS_NOT_FOUND, "%s is not there", path);
         return error_set_errno(error, "%s: cannot open", path);
     }
-    if (fstat(window->fd, &stat) != 0)
+    body->cursor.file.fd = body->cursor.index.fd = fd;
+    if (fstat(fd, &stat) != 0)
         return error_set_errno(error, "%s: cannot look at it", path);
-    window->file_bytes = (uint64_t)stat.st_size;
+    uint64_t bytes = (uint64_t)stat.st_size;
+    if (bytes <= gzip_bytes || (bytes - gzip_bytes) % ENCODER_INDEX_ENTRY_SIZE)
+        return error_set(error, STATUS_CORRUPT, "%s has another size than when it was written", path);
+    body->cursor.file.file_bytes = gzip_bytes;
+    body->cursor.index.file_bytes = bytes;
     return STATUS_OK;
 }
 
@@ -290,16 +300,9 @@ static void task_open(struct io_task *task)
 {
     struct file_body *body = body_of_task(task);
     struct error *error = &body->error;
-    enum status status = window_open(&body->cursor.file, body->path, error);
-    if (status == STATUS_OK && body->cursor.file.file_bytes != body->options.gzip_bytes)
-        status = error_set(error, STATUS_CORRUPT, "%s has another size than when it was written", body->path);
-    if (status == STATUS_OK && body->index_path) {
-        status = window_open(&body->cursor.index, body->index_path, error);
-        if (status == STATUS_OK && body->cursor.index.file_bytes % ENCODER_INDEX_ENTRY_SIZE)
-            status = error_set(error, STATUS_CORRUPT, "%s is no index", body->index_path);
-    }
-    if (status == STATUS_OK && body->index_path && !place_identity(body))
-        status = error_set(error, STATUS_CORRUPT, "%s does not fit its file", body->index_path);
+    enum status status = open_both(body, error);
+    if (status == STATUS_OK && body->options.coding == FILE_CODING_IDENTITY && !place_identity(body))
+        status = error_set(error, STATUS_CORRUPT, "%s has an index that does not fit it", body->path);
     body->reader.status = status;
 }
 
@@ -334,10 +337,8 @@ struct file_body *file_body_open(const struct file_body_options *options)
     body->path = mem_strdup(options->path);
     body->cursor.file.fd = -1;
     body->cursor.index.fd = -1;
-    if (identity) {
-        body->index_path = mem_strdup(options->index_path);
+    if (identity)
         body->cursor.inflater = inflater_new();
-    }
     body->ranges[0] = (struct byte_range){0, identity ? options->raw_bytes : options->gzip_bytes};
     body->range_count = 1;
     CHECK(options->range_count <= RANGES_MAX);

@@ -1,6 +1,6 @@
 /*
  * Bodies out of finished export files: the stored gzip bytes as they are, or the identity bytes, inflated
- * piece by piece along the file's index.
+ * piece by piece along the index that stands behind the gzip bytes.
  *
  * Neither blocks the reactor: bytes that are in the page cache are read at once (preadv2 with RWF_NOWAIT),
  * others by an I/O worker while the body says BODY_PULL_WAIT. Memory is one window a body, and only while it
@@ -32,9 +32,8 @@ struct file_body_options {
     struct io_workers *io;
     struct mailbox *reply_to; /* of the reactor */
     enum file_coding coding;
-    const char *path;       /* of the gzip file; copied */
-    const char *index_path; /* FILE_CODING_IDENTITY; copied */
-    uint64_t gzip_bytes;    /* what the file must have */
+    const char *path;    /* copied */
+    uint64_t gzip_bytes; /* what the file must have before its index */
     uint64_t raw_bytes;
     const struct byte_range *ranges; /* of the coding's bytes, each not empty; copied */
     size_t range_count;              /* 0: the whole */

@@ -1,10 +1,12 @@
 /*
  * The folder of a job's files, DIR/jobs/<id>/, and what is done to it as a whole.
  *
- *   <uuid>.ndjson.gz         a finished file                <uuid>.index          its index (codec/encoder.h)
+ *   <uuid>.ndjson.gz         a finished file: the gzip bytes, and behind them the index of its pieces
+ *                            (codec/encoder.h), which costs no file of its own
  *   <uuid>.errors            NDJSON of OperationOutcomes: what of it could not be read
- *   <uuid>-error.ndjson.gz   the job's error file           <uuid>-error.index    its index
+ *   <uuid>-error.ndjson.gz   the job's error file, made like the others
  *   *.part                   any of these while it is being written
+ *   <uuid>.index.part        the index of a file that is being written, if it is long or somebody may follow
  *   progress                 while it is active: has as many bytes as percent were told
  *
  * Any other file appears under its name only when it is complete and fsynced; the job's record decides
@@ -23,7 +25,6 @@
 #define JOB_FILE_INDEX_SUFFIX  ".index"
 #define JOB_FILE_ERRORS_SUFFIX ".errors"
 #define JOB_ERROR_SUFFIX       "-error.ndjson.gz"
-#define JOB_ERROR_INDEX_SUFFIX "-error.index"
 #define JOB_FILE_PART_SUFFIX   ".part"
 #define JOB_PROGRESS_NAME      "progress"
 

@@ -28,9 +28,6 @@ enum status job_files_visit(const struct job *job, job_file_visitor *visitor, vo
         if (file->count)
             status = visit_file(file->uuid, is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX, false, visitor,
                                 context, error);
-        if (status == STATUS_OK && file->count)
-            status = visit_file(file->uuid, is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX, false,
-                                visitor, context, error);
         if (status == STATUS_OK && is_active)
             status = visit_file(file->uuid, JOB_FILE_ERRORS_SUFFIX, true, visitor, context, error);
     }

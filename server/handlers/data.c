@@ -157,19 +157,16 @@ static void open_file(struct download *download)
     const struct job_file *file = download->file;
     struct service *service = exchange_service(exchange);
     bool is_error = file->set == JOB_SET_ERROR;
-    struct buffer path = BUFFER_INIT, index_path = BUFFER_INIT;
+    struct buffer path = BUFFER_INIT;
     if (download->range_count > 1)
         make_parts(download);
     export_path(&path, store_dir(service->store), download->job.id, file->uuid,
                 is_error ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX);
-    export_path(&index_path, store_dir(service->store), download->job.id, file->uuid,
-                is_error ? JOB_ERROR_INDEX_SUFFIX : JOB_FILE_INDEX_SUFFIX);
     file_body_open(&(struct file_body_options){
         .io = exports_io(service->exports),
         .reply_to = reactor_mailbox(exchange->reactor),
         .coding = download->coding,
         .path = buffer_text(&path),
-        .index_path = buffer_text(&index_path),
         .gzip_bytes = file->gzip_bytes,
         .raw_bytes = file->raw_bytes,
         .ranges = download->ranges,
@@ -180,7 +177,6 @@ static void open_file(struct download *download)
         .ready = file_ready,
     });
     buffer_release(&path);
-    buffer_release(&index_path);
 }
 
 static struct slice optional_field(struct exchange *exchange, const char *name)

@@ -217,7 +217,7 @@ class OfflineTest(BackupCase):
         done = subprocess.run(["sha256sum", "--check", "--strict", "MANIFEST"], cwd=self.good, capture_output=True,
                               text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(len(done.stdout.splitlines()), 2 + 2 * 3)
+        self.assertEqual(len(done.stdout.splitlines()), 2 + 3)
 
     def test_a_backup_belongs_under_a_new_name_elsewhere(self):
         self.refused(["backup", self.good], self.good, "is there already")
@@ -253,8 +253,7 @@ class OfflineTest(BackupCase):
         folder = os.path.join("jobs", os.listdir(os.path.join(self.copy, "jobs"))[0])
         names = sorted(os.listdir(os.path.join(self.copy, folder)))
         chosen = {"MANIFEST": "all", "store.mdb": "all", "keys/token.pem": "flipped",
-                  os.path.join(folder, next(name for name in names if name.endswith(".gz"))): "cut",
-                  os.path.join(folder, next(name for name in names if name.endswith(".index"))): "gone"}
+                  os.path.join(folder, names[0]): "cut", os.path.join(folder, names[1]): "gone"}
         back = unrestored(self.site, self.back)
         for name, kinds in chosen.items():
             path = os.path.join(self.copy, name)

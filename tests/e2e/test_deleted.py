@@ -242,7 +242,7 @@ class CrashTest(DeletedCase):
             manifest = client.wait_for_job(self.server.base + job[job.index("/api/"):])
             self.assertEqual(client.download(manifest["deleted"][0]), want, place)
             names = os.listdir(os.path.join(self.site.store, "jobs", str(manifest["JobID"])))
-            self.assertEqual(len(names), 4, f"{place}: two files and their indexes: {names}")
+            self.assertEqual(len(names), 2, f"{place}: {names}")
         self.assertTrue(self.site.ctl("verify").stdout.startswith("0 faults"))
 
 

@@ -137,7 +137,7 @@ class StatesTest(unittest.TestCase):
                 self.assertEqual(self.settled(self.client.request(location)), self.settled(answer))
                 self.assert_gone(self.client.request(urls[0]), number, fields["expires"])
             if state == "Archived":
-                self.assertEqual(len(os.listdir(self.folder(location))), 6)
+                self.assertEqual(len(os.listdir(self.folder(location))), 3)
             else:
                 sluice.wait_until(lambda: not os.path.exists(self.folder(location)), "the files are deleted")
 

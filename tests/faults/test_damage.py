@@ -320,7 +320,7 @@ class DamageTest(unittest.TestCase):
 
     # ---- files of exports ----
 
-    def spoil(self, path, how):
+    def spoil(self, path, how, gzip_bytes):
         size = os.path.getsize(path)
         if how == "removed":
             os.unlink(path)
@@ -335,7 +335,8 @@ class DamageTest(unittest.TestCase):
             os.unlink(path)
             os.mkdir(path)
         else:
-            place = {"begin": 0, "middle": size // 2, "end": size - 5}[how]
+            place = {"begin": 0, "middle": gzip_bytes // 2, "end": gzip_bytes - 5, "index": gzip_bytes + 3,
+                     "index's end": size - 5}[how]
             with open(path, "r+b") as file:
                 file.seek(place)
                 byte = file.read(1)[0]
@@ -349,21 +350,25 @@ class DamageTest(unittest.TestCase):
         server.start()
         token = server.token()
         outcomes = {}
-        for suffix in (".ndjson.gz", ".index"):
-            for how in ("removed", "empty", "cut", "longer", "folder", "begin", "middle", "end"):
-                job = server.kick_off(token)
-                manifest = server.wait_for_job(token, job)
-                item = next(item for item in manifest["output"] if item["type"] == "ExplanationOfBenefit")
-                right = server.fetch(token, item, "identity")
-                uuid = item["url"].rsplit("/", 1)[1].removesuffix(".ndjson")
-                self.spoil(os.path.join(site.store, "jobs", str(job), uuid + suffix), how)
-                for coding in ("gzip", "identity"):
-                    outcomes[suffix, how, coding] = self.fetch_damaged(server, token, item, coding, right)
-                server.request("DELETE", f"/api/v1/jobs/{job}", token)
+        for how in ("removed", "empty", "cut", "longer", "folder", "begin", "middle", "end", "index", "index's end"):
+            job = server.kick_off(token)
+            manifest = server.wait_for_job(token, job)
+            item = next(item for item in manifest["output"] if item["type"] == "ExplanationOfBenefit")
+            right = server.fetch(token, item, "identity")
+            path = urllib.parse.urlsplit(item["url"]).path
+            gzip_bytes = len(server.request("GET", path, token, {"Accept-Encoding": "gzip"})[2])
+            uuid = item["url"].rsplit("/", 1)[1].removesuffix(".ndjson")
+            self.spoil(os.path.join(site.store, "jobs", str(job), uuid + ".ndjson.gz"), how, gzip_bytes)
+            for coding in ("gzip", "identity"):
+                outcomes[how, coding] = self.fetch_damaged(server, token, item, coding, right)
+            server.request("DELETE", f"/api/v1/jobs/{job}", token)
         server.stop()
         print(f"damaged files of exports: {outcomes}", file=sys.stderr)
-        self.assertIn("wrong by its own checksum", outcomes[".ndjson.gz", "middle", "gzip"])
-        self.assertNotEqual(outcomes[".ndjson.gz", "middle", "identity"], "right")
+        self.assertIn("wrong by its own checksum", outcomes["middle", "gzip"])
+        self.assertNotEqual(outcomes["middle", "identity"], "right")
+        for how in ("index", "index's end"):
+            self.assertEqual(outcomes[how, "gzip"], "right")
+            self.assertNotEqual(outcomes[how, "identity"], "right")
         self.assertEqual(glob.glob(os.path.join(site.store, "jobs", "*", "*.part")), [])
 
     def fetch_damaged(self, server, token, item, coding, right):

@@ -73,8 +73,7 @@ class ExportCase:
         complete = {uuid for uuid, file in crash.job_files(site, job).items()
                     if file["state"] == "complete" and file["resources"]}
         names = crash.files_in_jobs(site)
-        kept = {name: names.get(name) for uuid in complete
-                for name in (f"{job}/{uuid}.ndjson.gz", f"{job}/{uuid}.index")}
+        kept = {name: names.get(name) for name in (f"{job}/{uuid}.ndjson.gz" for uuid in complete)}
         self.assertNotIn(None, kept.values(), "a file that is recorded is there")
         return record, kept
 
@@ -96,7 +95,7 @@ class ExportCase:
         for name, identity in kept.items():
             self.assertEqual(names.get(name), identity, "a finished file is kept, not written again")
         uuids = [item["url"].rsplit("/", 1)[1].removesuffix(".ndjson") for item in manifest["output"]]
-        expected = {f"{job}/{uuid}{suffix}" for uuid in uuids for suffix in (".ndjson.gz", ".index")}
+        expected = {f"{job}/{uuid}.ndjson.gz" for uuid in uuids}
         # What served the job while it was active goes right after its last commit.
         sluice.wait_until(lambda: expected == {name for name in crash.files_in_jobs(site)
                                                if name.startswith(f"{job}/")}, f"job {job} has its files and no others")

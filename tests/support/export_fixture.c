@@ -2,6 +2,7 @@
 
 #include "codec/base/clock.h"
 #include "codec/base/mem.h"
+#include "codec/encoder.h"
 #include "codec/instant.h"
 #include "server/limiter.h"
 #include "storage/packer.h"
@@ -249,10 +250,30 @@ struct job export_fixture_await(struct export_fixture *fixture, uint64_t id, enu
 
 /* ---- files ---- */
 
+/* What stands behind the gzip bytes leads through all of them, piece by piece; takes it off. */
+static void check_index(const struct job_file *file, struct buffer *bytes, size_t begin)
+{
+    uint64_t gzip_at = GZIP_HEADER_SIZE, raw_at = 0;
+    assert_true(bytes->size - begin > file->gzip_bytes);
+    for (size_t at = begin + file->gzip_bytes; at < bytes->size; at += ENCODER_INDEX_ENTRY_SIZE) {
+        struct encoder_index_entry entry;
+        assert_true(bytes->size - at >= ENCODER_INDEX_ENTRY_SIZE);
+        encoder_index_entry_load(bytes->data + at, &entry);
+        assert_int_equal(entry.gzip_offset, gzip_at);
+        assert_int_equal(entry.raw_offset, raw_at);
+        gzip_at += entry.piece_bytes;
+        raw_at += entry.raw_bytes;
+    }
+    assert_int_equal(gzip_at + GZIP_TRAILER_SIZE, file->gzip_bytes);
+    assert_int_equal(raw_at, file->raw_bytes);
+    bytes->size = begin + file->gzip_bytes;
+}
+
 void export_fixture_read_gzip(struct export_fixture *fixture, uint64_t job_id, const struct job_file *file,
                               struct buffer *target)
 {
     struct buffer path = BUFFER_INIT;
+    size_t before = target->size;
     export_path(&path, fixture->store.dir, job_id, file->uuid,
                 file->set == JOB_SET_ERROR ? JOB_ERROR_SUFFIX : JOB_FILE_SUFFIX);
     int fd = open(buffer_text(&path), O_RDONLY);
@@ -266,6 +287,7 @@ void export_fixture_read_gzip(struct export_fixture *fixture, uint64_t job_id, c
     }
     close(fd);
     buffer_release(&path);
+    check_index(file, target, before);
 }
 
 void export_fixture_read(struct export_fixture *fixture, uint64_t job_id, const struct job_file *file,

@@ -61,7 +61,8 @@ struct job export_fixture_job(struct export_fixture *fixture, uint64_t id);
 /* Waits until the job is in that state; fails after a minute. */
 struct job export_fixture_await(struct export_fixture *fixture, uint64_t id, enum job_state state);
 
-/* The file's bytes as stored, and its lines; the gzip is checked to be one whole member. Appended. */
+/* The file's gzip bytes, and its lines. Checked: the gzip is one whole member, the index behind it leads
+ * through all of it. Appended. */
 void export_fixture_read_gzip(struct export_fixture *fixture, uint64_t job_id, const struct job_file *file,
                               struct buffer *target);
 void export_fixture_read(struct export_fixture *fixture, uint64_t job_id, const struct job_file *file,

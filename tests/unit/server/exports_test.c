@@ -166,8 +166,8 @@ static void export_holds_what_the_aco_may_see_and_nothing_else(void **state)
         }
     }
     int64_t deadline_us = clock_monotonic_us() + WAIT_US;
-    while (export_fixture_count_names(&fixture, id) != 6)
-        export_fixture_wait(deadline_us, "three files and three indexes are left");
+    while (export_fixture_count_names(&fixture, id) != 3)
+        export_fixture_wait(deadline_us, "three files are left");
     buffer_release(&lines);
     export_fixture_close(&fixture);
 }
@@ -610,7 +610,7 @@ static void export_waits_while_file_descriptors_are_short(void **state)
     export_fixture_start(&fixture);
     uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
     int64_t deadline_us = clock_monotonic_us() + WAIT_US;
-    while (export_fixture_count_names(&fixture, id) < 3) /* progress, data, index */
+    while (export_fixture_count_names(&fixture, id) < 2) /* progress, data */
         export_fixture_wait(deadline_us, "a file is begun");
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -648,8 +648,8 @@ static void small_job_is_written_as_a_whole_to_the_same_bytes(void **state)
             read_all_gzip(&fixture, &jobs[small], small ? &whole : &in_steps);
             await_token(&fixture, aco, "Patient");
             int64_t deadline_us = clock_monotonic_us() + WAIT_US;
-            while (export_fixture_count_names(&fixture, id) != 8)
-                export_fixture_wait(deadline_us, "four files and four indexes are left");
+            while (export_fixture_count_names(&fixture, id) != 4)
+                export_fixture_wait(deadline_us, "four files are left");
             export_fixture_stop(&fixture);
         }
         assert_same(&whole, &in_steps);
@@ -658,6 +658,40 @@ static void small_job_is_written_as_a_whole_to_the_same_bytes(void **state)
     }
     buffer_release(&in_steps);
     buffer_release(&whole);
+    export_fixture_start(&fixture);
+    export_fixture_close(&fixture);
+}
+
+/* An index that gathers in a file of its own, one that stays in memory, and both in part: the same files. The
+ * fixture checks that the index behind each leads through all of it. */
+static void long_index_goes_through_a_file_of_its_own(void **state)
+{
+    (void)state;
+    static const size_t bytes_max[] = {1, 5 * ENCODER_INDEX_ENTRY_SIZE, 0};
+    struct export_fixture fixture;
+    struct buffer first = BUFFER_INIT, gzip = BUFFER_INIT;
+    export_fixture_open(&fixture);
+    fixture.options.slice_us = 1;
+    uint32_t aco = store_fixture_add_aco(&fixture.store, "A9994");
+    load_aco(&fixture, aco, "A9994", 33, 2);
+    for (size_t i = 0; i < 2 * (sizeof bytes_max / sizeof *bytes_max); i++) {
+        fixture.options.index_bytes_max = bytes_max[i / 2];
+        fixture.options.small_job_bytes = i % 2 ? UINT64_C(1) << 20 : 0;
+        export_fixture_start(&fixture);
+        uint64_t id = export_fixture_request(&fixture, &(struct export_request){.aco = aco});
+        struct job job = export_fixture_await(&fixture, id, JOB_STATE_COMPLETED);
+        buffer_reset(&gzip);
+        read_all_gzip(&fixture, &job, i ? &gzip : &first);
+        if (i)
+            assert_same(&gzip, &first);
+        int64_t deadline_us = clock_monotonic_us() + WAIT_US;
+        while (export_fixture_count_names(&fixture, id) != 3)
+            export_fixture_wait(deadline_us, "three files are left");
+        await_token(&fixture, aco, "Patient");
+        export_fixture_stop(&fixture);
+    }
+    buffer_release(&first);
+    buffer_release(&gzip);
     export_fixture_start(&fixture);
     export_fixture_close(&fixture);
 }
@@ -1164,7 +1198,7 @@ static void start_sweeps_what_no_job_names(void **state)
     store_fixture_reopen(&fixture.store);
     export_fixture_start(&fixture);
     assert_int_equal(export_fixture_count_names(&fixture, 777), -1);
-    assert_int_equal(export_fixture_count_names(&fixture, id), 8);
+    assert_int_equal(export_fixture_count_names(&fixture, id), 4);
     read_everything(&fixture, &job, &lines); /* all of them, the error file too */
     assert_int_equal(count_lines(&lines), 2 * 4 + 1);
     snprintf(name, sizeof name, "%s/jobs/readme", fixture.store.dir);
@@ -1219,6 +1253,7 @@ int main(void)
         cmocka_unit_test(cancel_by_somebody_else_ends_the_job),
         cmocka_unit_test(export_waits_while_file_descriptors_are_short),
         cmocka_unit_test(small_job_is_written_as_a_whole_to_the_same_bytes),
+        cmocka_unit_test(long_index_goes_through_a_file_of_its_own),
         cmocka_unit_test(only_what_is_small_and_not_followed_is_written_as_a_whole),
         cmocka_unit_test(small_job_waits_while_file_descriptors_are_short),
         cmocka_unit_test(full_disk_fails_the_job_and_leaves_nothing),

@@ -16,29 +16,24 @@
 
 #define WAIT_US (20 * US_PER_SECOND)
 
-/* A file of segments with its index, and what is in it. */
+/* A file of segments with its index behind it, and what is in it. */
 struct sample {
     char dir[STORE_FIXTURE_PATH_MAX];
     char path[STORE_FIXTURE_PATH_MAX + 16];
-    char index_path[STORE_FIXTURE_PATH_MAX + 16];
     struct buffer gzip, raw, index;
 };
 
-static void write_file(const char *path, struct slice bytes)
+static void sample_write(struct sample *sample)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const struct buffer *gzip = &sample->gzip, *index = &sample->index;
+    int fd = open(sample->path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes.data, bytes.size), (ssize_t)bytes.size);
+    assert_int_equal(write(fd, gzip->data, gzip->size), (ssize_t)gzip->size);
+    assert_int_equal(write(fd, index->data, index->size), (ssize_t)index->size);
     assert_int_equal(fsync(fd), 0);
     /* Out of the page cache: the first reads have to wait for the disk. */
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     close(fd);
-}
-
-static void sample_write(struct sample *sample)
-{
-    write_file(sample->path, buffer_slice(&sample->gzip));
-    write_file(sample->index_path, buffer_slice(&sample->index));
 }
 
 static void encode(struct sample *sample, struct encoder *encoder, struct slice value)
@@ -64,7 +59,6 @@ static void sample_make(struct sample *sample, const size_t *sizes, size_t count
     *sample = (struct sample){.gzip = BUFFER_INIT};
     store_fixture_dir_make(sample->dir);
     snprintf(sample->path, sizeof sample->path, "%s/file.gz", sample->dir);
-    snprintf(sample->index_path, sizeof sample->index_path, "%s/file.index", sample->dir);
     encoder_begin(encoder);
     for (size_t i = 0; i < count; i++) {
         size_t at = sample->raw.size;
@@ -149,7 +143,6 @@ static void puller_open_ranges(struct puller *puller, const struct sample *sampl
         .reply_to = puller->mailbox,
         .coding = coding,
         .path = sample->path,
-        .index_path = sample->index_path,
         .gzip_bytes = sample->gzip.size,
         .raw_bytes = sample->raw.size,
         .ranges = ranges,
@@ -296,7 +289,6 @@ static void body_goes_on_after_the_file_is_deleted(void **state)
     puller_init(&puller);
     puller_open(&puller, &sample, FILE_CODING_IDENTITY);
     unlink(sample.path);
-    unlink(sample.index_path);
     assert_true(pull_all(&puller, 100, &got));
     assert_same(&got, &sample.raw);
     puller_close(&puller);
@@ -349,15 +341,15 @@ static void file_of_another_size_is_refused(void **state)
     struct puller puller;
     sample_make(&sample, sizes, 1);
     puller_init(&puller);
-    assert_int_equal(truncate(sample.path, (off_t)sample.gzip.size - 1), 0);
-    puller_open(&puller, &sample, FILE_CODING_GZIP);
-    assert_int_equal(puller.status, STATUS_CORRUPT);
-    puller_close(&puller);
-    sample_write(&sample);
-    assert_int_equal(truncate(sample.index_path, (off_t)sample.index.size - 1), 0);
-    puller_open(&puller, &sample, FILE_CODING_IDENTITY);
-    assert_int_equal(puller.status, STATUS_CORRUPT);
-    puller_close(&puller);
+    size_t wrong[] = {0, sample.gzip.size - 1, sample.gzip.size, sample.gzip.size + sample.index.size - 1,
+                      sample.gzip.size + sample.index.size + 1};
+    for (size_t i = 0; i < 2 * (sizeof wrong / sizeof *wrong); i++) {
+        sample_write(&sample);
+        assert_int_equal(truncate(sample.path, (off_t)wrong[i / 2]), 0);
+        puller_open(&puller, &sample, i % 2 ? FILE_CODING_IDENTITY : FILE_CODING_GZIP);
+        assert_int_equal(puller.status, STATUS_CORRUPT);
+        puller_close(&puller);
+    }
     puller_release(&puller);
     sample_release(&sample);
 }
