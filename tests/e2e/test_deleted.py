@@ -224,7 +224,7 @@ class CrashTest(DeletedCase):
         reference = self.clients["A9994"].export(path)[0]
         want = self.clients["A9994"].download(reference["deleted"][0])
         # The file of the claim, then that of the deletions: step by step behind the plan, and as a whole.
-        steps = ["export.file.write@3", "export.file.rename@4", "export.complete.before-commit"]
+        steps = ["export.file.write@3", "export.file.rename@2", "export.complete.before-commit"]
         for place, small_job_bytes in [*((step, 0) for step in (
                 "export.plan.after-commit", "export.file.before-commit@2", "export.file.after-commit@2", *steps)),
                                        *((step, "1MiB") for step in steps)]:
