@@ -6,9 +6,11 @@
 #include "codec/utf8.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int log_level_least = LOG_LEVEL_INFO;
@@ -24,6 +26,7 @@ struct log_batch {
     struct buffer spare; /* the memory of the last line, for the next */
     size_t lines;
     size_t size;
+    size_t size_max;
     char text[LOG_BATCH_BYTES];
 };
 static _Thread_local struct log_batch batch;
@@ -176,6 +179,9 @@ void log_flush(void)
 
 void log_gather(void (*begun)(void *context), void *context)
 {
+    struct stat output;
+    bool is_file = fstat(STDERR_FILENO, &output) == 0 && S_ISREG(output.st_mode);
+    batch.size_max = is_file ? sizeof batch.text : PIPE_BUF;
     batch.begun = begun;
     batch.context = context;
 }
@@ -189,7 +195,7 @@ void log_gather_end(void)
 
 static void batch_add(struct slice text)
 {
-    if (text.size > sizeof batch.text - batch.size)
+    if (text.size > batch.size_max - batch.size)
         log_flush();
     memcpy(batch.text + batch.size, text.data, text.size);
     batch.size += text.size;
@@ -202,7 +208,7 @@ void log_end(struct log_line *line)
     if (line->wanted) {
         buffer_append_text(&line->text, "}\n");
         struct slice text = buffer_slice(&line->text);
-        if (batch.begun && line->level < LOG_LEVEL_WARNING && text.size <= sizeof batch.text) {
+        if (batch.begun && line->level < LOG_LEVEL_WARNING && text.size <= batch.size_max) {
             batch_add(text);
             buffer_release(&batch.spare);
             batch.spare = line->text;

@@ -6,7 +6,8 @@
  * out, and the first one that gets through again comes after a `log_lines_lost` with their count.
  *
  * A thread that writes many lines may gather them (log_gather): then up to LOG_BATCH_BYTES of them are one
- * write. Warnings and errors are never kept back, nor any line before them.
+ * write, or what a pipe takes at once where standard error is no file. Warnings and errors are never kept
+ * back, nor any line before them.
  *
  * Threading: any thread; a line, or what a thread has gathered, is one write.
  */
@@ -15,11 +16,10 @@
 
 #include "codec/base/buffer.h"
 
-#include <limits.h>
 #include <stdint.h>
 
-#define LOG_STRING_BYTES_MAX 1024     /* of one value; the rest is cut */
-#define LOG_BATCH_BYTES      PIPE_BUF /* what a pipe takes at once */
+#define LOG_STRING_BYTES_MAX 1024 /* of one value; the rest is cut */
+#define LOG_BATCH_BYTES      ((size_t)32 * 1024)
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 

@@ -6,6 +6,8 @@
 struct entry {
     uint64_t used; /* 0: empty; else the cache's tick of the last use */
     uint64_t job_id;
+    uint32_t aco;
+    uint64_t commit; /* of the store when job and ACO were last looked at */
     int64_t updated_us;
     int64_t expires_us;
     size_t base_url_size;
@@ -29,38 +31,72 @@ void manifest_cache_free(struct manifest_cache *cache)
     mem_free(cache);
 }
 
-bool manifest_cache_find(struct manifest_cache *cache, const struct job *job, struct slice base_url,
-                         struct slice *ret_manifest)
+static struct entry *entry_of(struct manifest_cache *cache, uint64_t job_id, struct slice base_url)
 {
     for (struct entry *entry = cache->entries; entry < cache->entries + MANIFEST_CACHE_ENTRIES; entry++) {
         struct slice text = buffer_slice(&entry->text);
-        if (!entry->used || entry->job_id != job->id || entry->updated_us != job->updated_us ||
-            entry->expires_us != job->expires_us ||
-            !slice_equal(slice_make(text.data, entry->base_url_size), base_url))
-            continue;
-        entry->used = ++cache->tick;
-        *ret_manifest = slice_skip(text, entry->base_url_size);
-        return true;
+        if (entry->used && entry->job_id == job_id &&
+            slice_equal(slice_make(text.data, entry->base_url_size), base_url))
+            return entry;
     }
-    return false;
+    return NULL;
 }
 
-void manifest_cache_keep(struct manifest_cache *cache, const struct job *job, struct slice base_url,
-                         struct slice manifest)
+static void give(struct manifest_cache *cache, struct entry *entry, struct kept_manifest *ret_manifest)
+{
+    entry->used = ++cache->tick;
+    ret_manifest->text = slice_skip(buffer_slice(&entry->text), entry->base_url_size);
+    ret_manifest->expires_us = entry->expires_us;
+}
+
+bool manifest_cache_find(struct manifest_cache *cache, const struct job *job, uint64_t commit,
+                         struct slice base_url, struct kept_manifest *ret_manifest)
+{
+    struct entry *entry = entry_of(cache, job->id, base_url);
+    if (!entry || entry->updated_us != job->updated_us || entry->expires_us != job->expires_us)
+        return false;
+    entry->aco = job->aco;
+    entry->commit = commit;
+    give(cache, entry, ret_manifest);
+    return true;
+}
+
+bool manifest_cache_recall(struct manifest_cache *cache, uint64_t job_id, uint32_t aco, uint64_t commit,
+                           struct slice base_url, struct kept_manifest *ret_manifest)
+{
+    struct entry *entry = entry_of(cache, job_id, base_url);
+    if (!entry || entry->aco != aco || entry->commit != commit)
+        return false;
+    give(cache, entry, ret_manifest);
+    return true;
+}
+
+static struct entry *least_used(struct manifest_cache *cache)
+{
+    struct entry *least = cache->entries;
+    for (struct entry *entry = cache->entries; entry < cache->entries + MANIFEST_CACHE_ENTRIES; entry++)
+        if (entry->used < least->used)
+            least = entry;
+    return least;
+}
+
+void manifest_cache_keep(struct manifest_cache *cache, const struct job *job, uint64_t commit,
+                         struct slice base_url, struct slice manifest)
 {
     CHECK(job->state == JOB_STATE_COMPLETED);
     if (base_url.size + manifest.size > MANIFEST_CACHE_BYTES_MAX)
         return;
-    struct entry *oldest = cache->entries;
-    for (struct entry *entry = cache->entries; entry < cache->entries + MANIFEST_CACHE_ENTRIES; entry++)
-        if (entry->used < oldest->used)
-            oldest = entry;
-    oldest->used = ++cache->tick;
-    oldest->job_id = job->id;
-    oldest->updated_us = job->updated_us;
-    oldest->expires_us = job->expires_us;
-    oldest->base_url_size = base_url.size;
-    buffer_reset(&oldest->text);
-    buffer_append_slice(&oldest->text, base_url);
-    buffer_append_slice(&oldest->text, manifest);
+    struct entry *place = entry_of(cache, job->id, base_url); /* its times have changed */
+    if (!place)
+        place = least_used(cache);
+    place->used = ++cache->tick;
+    place->job_id = job->id;
+    place->aco = job->aco;
+    place->commit = commit;
+    place->updated_us = job->updated_us;
+    place->expires_us = job->expires_us;
+    place->base_url_size = base_url.size;
+    buffer_reset(&place->text);
+    buffer_append_slice(&place->text, base_url);
+    buffer_append_slice(&place->text, manifest);
 }

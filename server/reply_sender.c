@@ -15,8 +15,10 @@
 #define PULL_BYTES_MIN ((size_t)32 * 1024)
 #define STEP_BYTES_MAX ((size_t)256 * 1024)
 /* TLS: what is put together into one record and so into one packet, rather than three. */
-#define RECORD_BYTES_MAX  ((size_t)16 * 1024)
-#define OUTPUT_BYTES_KEPT ((size_t)2 * 1024) /* of an idle connection */
+#define RECORD_BYTES_MAX ((size_t)16 * 1024)
+/* Plain: of a body, what is copied behind its head, rather than handed to the kernel as a part of its own. */
+#define GATHER_BYTES_MAX  ((size_t)4 * 1024)
+#define OUTPUT_BYTES_KEPT ((size_t)4 * 1024) /* of an idle connection */
 
 enum flow { FLOW_DONE, FLOW_BLOCKED, FLOW_BROKEN };
 
@@ -47,16 +49,40 @@ static void output_reset(struct reply_sender *sender)
         buffer_reset(&sender->output);
 }
 
+static void flushed(struct reply_sender *sender)
+{
+    sender->body_sent += sender->unflushed_bytes;
+    sender->unflushed_bytes = 0;
+}
+
+/* Chunk and tail become part of the output. */
+static void gather(struct reply_sender *sender)
+{
+    sender->unflushed_bytes += sender->chunk.size;
+    buffer_append_slice(&sender->output, sender->chunk);
+    buffer_append_slice(&sender->output, sender->tail);
+    sender->chunk.size = sender->tail.size = 0;
+}
+
+static ssize_t send_parts(const struct reply_sender *sender, struct slice output)
+{
+    if (sender->chunk.size + sender->tail.size == 0)
+        return send(sender->fd, output.data, output.size, MSG_NOSIGNAL);
+    struct iovec parts[3] = {{(void *)(uintptr_t)output.data, output.size},
+                             {(void *)(uintptr_t)sender->chunk.data, sender->chunk.size},
+                             {(void *)(uintptr_t)sender->tail.data, sender->tail.size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+    return sendmsg(sender->fd, &message, MSG_NOSIGNAL);
+}
+
 static enum flow flush_plain(struct reply_sender *sender, size_t *ret_sent)
 {
     *ret_sent = 0;
+    if (sender->chunk.size <= GATHER_BYTES_MAX)
+        gather(sender);
     for (size_t offered; (offered = parts_size(sender)) > 0;) {
         struct slice output = slice_skip(buffer_slice(&sender->output), sender->output_at);
-        struct iovec parts[3] = {{(void *)(uintptr_t)output.data, output.size},
-                                 {(void *)(uintptr_t)sender->chunk.data, sender->chunk.size},
-                                 {(void *)(uintptr_t)sender->tail.data, sender->tail.size}};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
-        ssize_t result = sendmsg(sender->fd, &message, MSG_NOSIGNAL);
+        ssize_t result = send_parts(sender, output);
         if (result < 0 && errno == EINTR)
             continue;
         if (result < 0)
@@ -75,6 +101,7 @@ static enum flow flush_plain(struct reply_sender *sender, size_t *ret_sent)
             return FLOW_BLOCKED;
     }
     output_reset(sender);
+    flushed(sender);
     return FLOW_DONE;
 }
 
@@ -82,12 +109,9 @@ static enum flow flush_tls(struct reply_sender *sender, size_t *ret_sent)
 {
     *ret_sent = 0;
     if (parts_size(sender) > 0) {
+        if (parts_size(sender) <= RECORD_BYTES_MAX)
+            gather(sender);
         sender->unflushed_bytes += sender->chunk.size;
-        if (parts_size(sender) <= RECORD_BYTES_MAX) {
-            buffer_append_slice(&sender->output, sender->chunk);
-            buffer_append_slice(&sender->output, sender->tail);
-            sender->chunk.size = sender->tail.size = 0;
-        }
         struct slice output = slice_skip(buffer_slice(&sender->output), sender->output_at);
         if (tls_session_write(sender->tls, output) != TLS_RESULT_OK ||
             tls_session_write(sender->tls, sender->chunk) != TLS_RESULT_OK ||
@@ -101,8 +125,7 @@ static enum flow flush_tls(struct reply_sender *sender, size_t *ret_sent)
         return FLOW_BLOCKED;
     if (result != TLS_RESULT_OK)
         return FLOW_BROKEN;
-    sender->body_sent += sender->unflushed_bytes;
-    sender->unflushed_bytes = 0;
+    flushed(sender);
     return FLOW_DONE;
 }
 

@@ -33,9 +33,10 @@ struct reply_sender {
     /* Three parts, sent in this order. */
     struct buffer output; /* heads, and the size line of a chunk */
     size_t output_at;
-    struct slice chunk;     /* borrowed from the reply */
-    struct slice tail;      /* behind a chunk; static text */
-    size_t unflushed_bytes; /* TLS: of the body, in records that the socket has not taken yet */
+    struct slice chunk; /* borrowed from the reply */
+    struct slice tail;  /* behind a chunk; static text */
+    size_t
+        unflushed_bytes; /* of the body, in the output or in TLS records that the socket has not all taken */
 
     struct reply *reply; /* borrowed from begin until done or broken */
     uint64_t body_left;

@@ -377,6 +377,17 @@ enum status engine_release_space(struct engine_txn *txn, int64_t max_us, uint64_
     return txn->engine->backend->release_space(txn, max_us, position, ret_bytes, ret_more, error);
 }
 
+uint64_t engine_newest_commit(struct engine *engine)
+{
+    return engine->backend->newest_commit(engine);
+}
+
+uint64_t engine_commit_seen(struct engine_txn *txn)
+{
+    CHECK(!txn->is_write);
+    return txn->engine->backend->commit_seen(txn);
+}
+
 unsigned engine_clear_stale_readers(struct engine *engine)
 {
     return engine->backend->clear_stale_readers(engine);

@@ -133,6 +133,11 @@ NODISCARD enum status engine_copy(struct engine *engine, engine_sink *sink, void
  * STATUS_UNSUPPORTED: the file system makes no holes. */
 NODISCARD enum status engine_release_space(struct engine_txn *txn, int64_t max_us, uint64_t *position,
                                            uint64_t *ret_bytes, bool *ret_more, struct error *error);
+/* The newest commit's number; it may still be on its way to the disk. As long as it stays the same, each read
+ * sees what a read of that commit saw. Costs no transaction. */
+uint64_t engine_newest_commit(struct engine *engine);
+/* The commit that a read transaction sees. */
+uint64_t engine_commit_seen(struct engine_txn *txn);
 /* Frees the slots of readers whose process is gone; returns how many. */
 unsigned engine_clear_stale_readers(struct engine *engine);
 

@@ -84,6 +84,8 @@ struct engine_backend {
     enum status (*copy)(struct engine *engine, engine_sink *sink, void *context, struct error *error);
     enum status (*release_space)(struct engine_txn *txn, int64_t max_us, uint64_t *position,
                                  uint64_t *ret_bytes, bool *ret_more, struct error *error);
+    uint64_t (*newest_commit)(struct engine *engine);
+    uint64_t (*commit_seen)(struct engine_txn *txn);
     unsigned (*clear_stale_readers)(struct engine *engine);
 };
 

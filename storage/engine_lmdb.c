@@ -14,6 +14,7 @@
  */
 #include "storage/engine_impl.h"
 
+#include "codec/base/check.h"
 #include "codec/base/clock.h"
 #include "codec/base/failpoint.h"
 #include "codec/base/mem.h"
@@ -56,6 +57,9 @@ struct lmdb_engine {
     dev_t device;
     ino_t inode;
     pid_t process;
+    /* A read that has ended, with its slot in LMDB's table of readers, for the next one; NULL while it is
+     * taken. Only by atomic exchange. */
+    struct lmdb_txn *spare;
 };
 
 /* A place in a table. */
@@ -353,10 +357,18 @@ static bool is_open(const struct stat *file)
 }
 
 /* Out of the list only when nothing of LMDB is open any more: see the top. NULL is allowed. */
+static void txn_free(struct lmdb_txn *txn)
+{
+    mdb_txn_abort(txn->lmdb);
+    mem_free(txn);
+}
+
 static void engine_free(struct lmdb_engine *engine)
 {
     if (!engine)
         return;
+    if (engine->spare)
+        txn_free(engine->spare);
     if (engine->env)
         mdb_env_close(engine->env);
     pthread_mutex_lock(&open_lock);
@@ -454,45 +466,42 @@ static void lmdb_close(struct engine *engine)
  * of two places. T+2 writes its root into the same place before its sync, and is announced after it. A thread
  * that stood still in between would read what is not durable yet, as the next reader would not. So the copy
  * counts only if T+2 has not been written when it is there. */
-static int begin_snapshot(MDB_env *env, MDB_txn **ret_txn, uint64_t *ret_page_count)
+static int begin_snapshot(MDB_env *env, struct lmdb_txn *txn)
 {
-    MDB_txn *txn;
     MDB_envinfo info;
-    int code = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-    if (code != 0)
-        return code;
+    int code = txn->lmdb ? mdb_txn_renew(txn->lmdb) : mdb_txn_begin(env, NULL, MDB_RDONLY, &txn->lmdb);
     for (int tries = 1; code == 0; tries++) {
         code = mdb_env_info(env, &info);
-        if (code == 0 && info.me_last_txnid <= mdb_txn_id(txn) + 1) {
-            *ret_txn = txn;
-            *ret_page_count = info.me_last_pgno + 1;
+        if (code == 0 && info.me_last_txnid <= mdb_txn_id(txn->lmdb) + 1) {
+            txn->page_count = info.me_last_pgno + 1;
             return 0;
         }
         if (code == 0 && tries == SNAPSHOT_TRIES_MAX)
             code = EAGAIN;
-        mdb_txn_reset(txn);
+        mdb_txn_reset(txn->lmdb);
         if (code == 0)
-            code = mdb_txn_renew(txn);
+            code = mdb_txn_renew(txn->lmdb);
     }
-    mdb_txn_abort(txn);
+    mdb_txn_abort(txn->lmdb); /* NULL is fine */
+    txn->lmdb = NULL;
     return code;
 }
 
 static enum status lmdb_begin(struct engine *engine, bool is_write, struct engine_txn **ret_txn,
                               struct error *error)
 {
-    MDB_env *env = lmdb_engine_of(engine)->env;
-    MDB_txn *lmdb;
-    uint64_t page_count = 0;
-    int code = is_write ? mdb_txn_begin(env, NULL, 0, &lmdb) : begin_snapshot(env, &lmdb, &page_count);
+    struct lmdb_engine *lmdb = lmdb_engine_of(engine);
+    struct lmdb_txn *txn = is_write ? NULL : __atomic_exchange_n(&lmdb->spare, NULL, __ATOMIC_ACQUIRE);
+    if (!txn)
+        txn = mem_new(struct lmdb_txn);
+    int code = is_write ? mdb_txn_begin(lmdb->env, NULL, 0, &txn->lmdb) : begin_snapshot(lmdb->env, txn);
     int cleared = 0;
-    if (code == MDB_READERS_FULL && mdb_reader_check(env, &cleared) == 0 && cleared > 0)
-        code = begin_snapshot(env, &lmdb, &page_count);
-    if (code != 0)
+    if (code == MDB_READERS_FULL && mdb_reader_check(lmdb->env, &cleared) == 0 && cleared > 0)
+        code = begin_snapshot(lmdb->env, txn);
+    if (code != 0) {
+        mem_free(txn);
         return engine_fail(engine, code, error, "cannot begin a transaction");
-    struct lmdb_txn *txn = mem_new(struct lmdb_txn);
-    txn->lmdb = lmdb;
-    txn->page_count = page_count;
+    }
     *ret_txn = &txn->txn;
     return STATUS_OK;
 }
@@ -510,12 +519,20 @@ static enum status lmdb_commit(struct engine_txn *txn, struct error *error)
 
 static void lmdb_end(struct engine_txn *txn)
 {
-    struct lmdb_txn *ended = (struct lmdb_txn *)txn;
+    struct lmdb_engine *lmdb = lmdb_engine_of(txn->engine);
+    struct lmdb_txn *ended = (struct lmdb_txn *)txn, *none = NULL;
     for (size_t i = 0; i < ENGINE_TABLES_MAX; i++)
         if (ended->gets[i].cursor)
             mdb_cursor_close(ended->gets[i].cursor);
-    mdb_txn_abort(ended->lmdb);
-    mem_free(ended);
+    bool is_spare = !txn->is_write;
+    *ended = (struct lmdb_txn){.lmdb = ended->lmdb};
+    if (is_spare) {
+        mdb_txn_reset(ended->lmdb);
+        is_spare = __atomic_compare_exchange_n(&lmdb->spare, &none, ended, false, __ATOMIC_RELEASE,
+                                               __ATOMIC_RELAXED);
+    }
+    if (!is_spare)
+        txn_free(ended);
 }
 
 /* The leaf that holds `key`, once for as long as the place stays in it. Only of a read: its pages lie in the
@@ -830,6 +847,18 @@ static enum status lmdb_copy(struct engine *engine, engine_sink *sink, void *con
     return status;
 }
 
+static uint64_t lmdb_newest_commit(struct engine *engine)
+{
+    MDB_envinfo info;
+    CHECK(mdb_env_info(lmdb_engine_of(engine)->env, &info) == 0); /* it only fails without an environment */
+    return info.me_last_txnid;
+}
+
+static uint64_t lmdb_commit_seen(struct engine_txn *txn)
+{
+    return mdb_txn_id(lmdb_txn_of(txn));
+}
+
 static unsigned lmdb_clear_stale_readers(struct engine *engine)
 {
     int cleared = 0;
@@ -1042,5 +1071,7 @@ const struct engine_backend engine_lmdb = {
     .table_stats = lmdb_table_stats,
     .copy = lmdb_copy,
     .release_space = lmdb_release_space,
+    .newest_commit = lmdb_newest_commit,
+    .commit_seen = lmdb_commit_seen,
     .clear_stale_readers = lmdb_clear_stale_readers,
 };

@@ -113,25 +113,45 @@ static void put_manifest(struct exchange *exchange, const struct job *job,
     document_manifest(&exchange->reply.body, &manifest);
 }
 
+static void send_completed(struct exchange *exchange, int64_t expires_us)
+{
+    char expires[INSTANT_TEXT_SIZE];
+    http_date_format(expires_us, expires);
+    reply_field(&exchange->reply, "X-Progress", job_state_name(JOB_STATE_COMPLETED));
+    reply_field(&exchange->reply, "Expires", expires);
+    exchange_send_document(exchange, 200, "application/json");
+}
+
 /* Of a completed job that was peeked at. */
 static void send_manifest(struct exchange *exchange, struct engine_txn *txn, struct job *job)
 {
     struct manifest_cache *cache = exchange_manifests(exchange);
-    struct slice base_url = exchange_base_url(exchange), manifest;
-    if (manifest_cache_find(cache, job, base_url, &manifest)) {
+    struct slice base_url = exchange_base_url(exchange);
+    struct kept_manifest kept;
+    uint64_t commit = engine_commit_seen(txn);
+    if (manifest_cache_find(cache, job, commit, base_url, &kept)) {
         engine_end(txn);
-        buffer_append_slice(&exchange->reply.body, manifest);
+        buffer_append_slice(&exchange->reply.body, kept.text);
     } else {
         if (!job_fill_of_call(exchange, txn, job))
             return;
         put_manifest(exchange, job, NULL);
-        manifest_cache_keep(cache, job, base_url, buffer_slice(&exchange->reply.body));
+        manifest_cache_keep(cache, job, commit, base_url, buffer_slice(&exchange->reply.body));
     }
-    char expires[INSTANT_TEXT_SIZE];
-    http_date_format(job->expires_us, expires);
-    reply_field(&exchange->reply, "X-Progress", job_state_name(job->state));
-    reply_field(&exchange->reply, "Expires", expires);
-    exchange_send_document(exchange, 200, "application/json");
+    send_completed(exchange, job->expires_us);
+}
+
+/* As it was sent before, if nothing was committed since. */
+static bool send_kept_manifest(struct exchange *exchange, const struct route_call *call, uint64_t id)
+{
+    struct kept_manifest kept;
+    uint64_t commit = engine_newest_commit(store_engine(exchange_service(exchange)->store));
+    if (!manifest_cache_recall(exchange_manifests(exchange), id, call->identity.aco, commit,
+                               exchange_base_url(exchange), &kept))
+        return false;
+    buffer_append_slice(&exchange->reply.body, kept.text);
+    send_completed(exchange, kept.expires_us);
+    return true;
 }
 
 void handle_job_status(struct exchange *exchange, const struct route_call *call)
@@ -141,9 +161,12 @@ void handle_job_status(struct exchange *exchange, const struct route_call *call)
     struct job_progress progress = {.times = {.percent = 0, .seconds_left = 1}};
     struct exports *exports = exchange_service(exchange)->exports;
     uint64_t id;
+    bool is_id = job_id_of_call(call, &id);
+    if (is_id && send_kept_manifest(exchange, call, id))
+        return;
     /* Before the record: a job that ends in between is then seen as ended, not as one without progress, and a
      * file that does is listed as complete, not left out. */
-    if (job_id_of_call(call, &id) && exports_progress(exports, id, &progress.times) == STATUS_OK)
+    if (is_id && exports_progress(exports, id, &progress.times) == STATUS_OK)
         progress.followed_count = exports_list_followed(exports, id, progress.followed, FOLLOWED_MAX);
     if (!job_peek_of_call(exchange, call, &txn, &job))
         return;

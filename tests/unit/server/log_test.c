@@ -3,9 +3,11 @@
 #include "codec/json_reader.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -256,18 +258,45 @@ static void what_is_gathered_is_bounded_and_nothing_is_lost_of_it(void **state)
     char text[200];
     int begun = 0;
     memset(text, 'x', sizeof text);
-    log_gather(count_begun, &begun);
     capture_begin();
+    log_gather(count_begun, &begun);
     for (int i = 0; i < 40; i++)
         log_event(LOG_LEVEL_INFO, "many", "%.*s", (int)sizeof text, text);
     ssize_t early = read(pipe_out, captured, sizeof captured);
-    assert_in_range(early, 2 * LOG_BATCH_BYTES - 1000, 3 * LOG_BATCH_BYTES);
+    assert_in_range(early, 2 * PIPE_BUF - 1000, 3 * PIPE_BUF);
     size_t lines = 0;
     for (ssize_t i = 0; i < early; i++)
         lines += captured[i] == '\n';
     log_gather_end();
     capture_end();
     assert_int_equal(lines + lines_captured(), 40);
+}
+
+static void a_file_takes_more_lines_at_once_than_a_pipe(void **state)
+{
+    (void)state;
+    char text[1000];
+    int begun = 0;
+    struct stat before, after;
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    int terminal = dup(STDERR_FILENO);
+    assert_true(terminal >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    memset(text, 'x', sizeof text);
+    log_gather(count_begun, &begun);
+    for (int i = 0; i < 20; i++)
+        log_event(LOG_LEVEL_INFO, "many", "%.*s", (int)sizeof text, text);
+    assert_int_equal(fstat(fileno(file), &before), 0);
+    for (int i = 0; i < 20; i++)
+        log_event(LOG_LEVEL_INFO, "many", "%.*s", (int)sizeof text, text);
+    log_gather_end();
+    dup2(terminal, STDERR_FILENO);
+    close(terminal);
+    assert_int_equal(fstat(fileno(file), &after), 0);
+    fclose(file);
+    assert_int_equal(before.st_size, 0);
+    assert_in_range(after.st_size, 40 * 1000, 40 * 1200);
+    assert_int_equal(begun, 2);
 }
 
 int main(void)
@@ -284,6 +313,7 @@ int main(void)
         cmocka_unit_test(a_thread_that_gathers_writes_its_lines_at_once),
         cmocka_unit_test(a_warning_waits_for_nothing_and_comes_after_what_was_gathered),
         cmocka_unit_test(what_is_gathered_is_bounded_and_nothing_is_lost_of_it),
+        cmocka_unit_test(a_file_takes_more_lines_at_once_than_a_pipe),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -736,6 +736,47 @@ static void reader_sees_the_store_as_it_began(void **state)
     engine_end(after);
 }
 
+static void the_newest_commit_tells_whether_a_read_would_see_anything_new(void **state)
+{
+    struct fixture *f = *state;
+    put_keys(f, (const char *const[]){"a"}, 1);
+    struct engine_txn *before = begin_read(f);
+    uint64_t seen = engine_commit_seen(before);
+    assert_int_equal(engine_newest_commit(f->engine), seen);
+
+    struct engine_txn *txn = begin_write(f);
+    put_text(txn, "b", "b");
+    assert_int_equal(engine_newest_commit(f->engine), seen);
+    engine_end(txn); /* thrown away */
+    assert_int_equal(engine_newest_commit(f->engine), seen);
+
+    put_keys(f, (const char *const[]){"c"}, 1);
+    assert_true(engine_newest_commit(f->engine) > seen);
+    assert_int_equal(engine_commit_seen(before), seen);
+    engine_end(before);
+    struct engine_txn *after = begin_read(f);
+    assert_int_equal(engine_commit_seen(after), engine_newest_commit(f->engine));
+    engine_end(after);
+}
+
+/* The next read takes over what an ended one leaves: it must not see its snapshot, nor trust its pages. */
+static void a_read_after_another_sees_what_was_committed_in_between(void **state)
+{
+    struct fixture *f = *state;
+    char value[16];
+    for (int i = 0; i < 200; i++) {
+        struct engine_txn *txn = begin_write(f);
+        snprintf(value, sizeof value, "%d", i);
+        put_text(txn, "a", value);
+        commit(txn);
+        struct engine_txn *first = begin_read(f), *second = begin_read(f);
+        expect_text(first, "a", value);
+        expect_text(second, "a", value);
+        engine_end(i % 2 ? first : second);
+        engine_end(i % 2 ? second : first);
+    }
+}
+
 static void one_thread_may_hold_many_readers(void **state)
 {
     struct fixture *f = *state;
@@ -1442,6 +1483,8 @@ int main(void)
         TEST(each_goes_on_behind_damage_and_stops_at_other_failures),
         TEST(ended_transaction_leaves_nothing),
         TEST(reader_sees_the_store_as_it_began),
+        TEST(the_newest_commit_tells_whether_a_read_would_see_anything_new),
+        TEST(a_read_after_another_sees_what_was_committed_in_between),
         TEST(one_thread_may_hold_many_readers),
         TEST(threads_read_whole_snapshots_while_one_writes),
         TEST(readers_over_their_bound_are_busy),
