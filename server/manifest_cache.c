@@ -10,6 +10,7 @@ struct entry {
     uint64_t commit; /* of the store when job and ACO were last looked at */
     int64_t updated_us;
     int64_t expires_us;
+    int64_t due_us; /* when the job is archived */
     size_t base_url_size;
     struct buffer text; /* the base URL, then the manifest */
 };
@@ -57,15 +58,16 @@ bool manifest_cache_find(struct manifest_cache *cache, const struct job *job, ui
         return false;
     entry->aco = job->aco;
     entry->commit = commit;
+    entry->due_us = job->due_us;
     give(cache, entry, ret_manifest);
     return true;
 }
 
 bool manifest_cache_recall(struct manifest_cache *cache, uint64_t job_id, uint32_t aco, uint64_t commit,
-                           struct slice base_url, struct kept_manifest *ret_manifest)
+                           int64_t now_us, struct slice base_url, struct kept_manifest *ret_manifest)
 {
     struct entry *entry = entry_of(cache, job_id, base_url);
-    if (!entry || entry->aco != aco || entry->commit != commit)
+    if (!entry || entry->aco != aco || entry->commit != commit || entry->due_us <= now_us)
         return false;
     give(cache, entry, ret_manifest);
     return true;
@@ -95,6 +97,7 @@ void manifest_cache_keep(struct manifest_cache *cache, const struct job *job, ui
     place->commit = commit;
     place->updated_us = job->updated_us;
     place->expires_us = job->expires_us;
+    place->due_us = job->due_us;
     place->base_url_size = base_url.size;
     buffer_reset(&place->text);
     buffer_append_slice(&place->text, base_url);

@@ -31,9 +31,10 @@ struct kept_manifest {
 /* The manifest of a job whose record was read at `commit`; false if it is not there. */
 bool manifest_cache_find(struct manifest_cache *cache, const struct job *job, uint64_t commit,
                          struct slice base_url, struct kept_manifest *ret_manifest);
-/* That of the ACO's job, if `commit` is the one at which it was last found or kept. */
+/* That of the ACO's job, if `commit` is the one at which it was last found or kept, and `now_us` is before
+ * the instant at which the job is Completed no longer. */
 bool manifest_cache_recall(struct manifest_cache *cache, uint64_t job_id, uint32_t aco, uint64_t commit,
-                           struct slice base_url, struct kept_manifest *ret_manifest);
+                           int64_t now_us, struct slice base_url, struct kept_manifest *ret_manifest);
 /* Copies; one that is too large is not kept. */
 void manifest_cache_keep(struct manifest_cache *cache, const struct job *job, uint64_t commit,
                          struct slice base_url, struct slice manifest);

@@ -146,7 +146,7 @@ static bool send_kept_manifest(struct exchange *exchange, const struct route_cal
 {
     struct kept_manifest kept;
     uint64_t commit = engine_newest_commit(store_engine(exchange_service(exchange)->store));
-    if (!manifest_cache_recall(exchange_manifests(exchange), id, call->identity.aco, commit,
+    if (!manifest_cache_recall(exchange_manifests(exchange), id, call->identity.aco, commit, clock_now_us(),
                                exchange_base_url(exchange), &kept))
         return false;
     buffer_append_slice(&exchange->reply.body, kept.text);

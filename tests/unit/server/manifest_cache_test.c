@@ -11,7 +11,8 @@
 
 static struct job completed(uint64_t id)
 {
-    return (struct job){.id = id, .state = JOB_STATE_COMPLETED, .updated_us = 10, .expires_us = 20};
+    return (struct job){
+        .id = id, .state = JOB_STATE_COMPLETED, .updated_us = 10, .expires_us = 20, .due_us = 20};
 }
 
 static bool is_kept(struct manifest_cache *cache, struct job job, struct slice base_url, const char *manifest)
@@ -73,10 +74,12 @@ static void what_is_too_large_is_not_kept(void **state)
     manifest_cache_free(cache);
 }
 
+static int64_t now_us = 15;
+
 static bool is_recalled(struct manifest_cache *cache, struct job job, uint64_t commit, struct slice base_url)
 {
     struct kept_manifest found;
-    return manifest_cache_recall(cache, job.id, job.aco, commit, base_url, &found) &&
+    return manifest_cache_recall(cache, job.id, job.aco, commit, now_us, base_url, &found) &&
            slice_equal_text(found.text, "{}") && found.expires_us == job.expires_us;
 }
 
@@ -103,6 +106,8 @@ static void a_manifest_is_recalled_only_of_the_commit_at_which_it_was_last_seen(
     manifest_cache_keep(cache, &longer, 9, HOST, SLICE_LITERAL("{}"));
     assert_true(is_recalled(cache, longer, 9, HOST));
     assert_false(is_recalled(cache, longer, 8, HOST)); /* the one of before was written over */
+    now_us = 20;                                       /* archived, though nothing was committed */
+    assert_false(is_recalled(cache, longer, 9, HOST));
     manifest_cache_free(cache);
 }
 
