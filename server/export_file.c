@@ -211,7 +211,7 @@ static enum status write_output(struct export_file *file, struct error *error)
     const struct iovec *slices = encoder_output(file->encoder, &count, &bytes);
     enum status status = count ? export_output_write(&file->data, slices, count, error) : STATUS_OK;
     encoder_clear_output(file->encoder);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) /* within the slice, so that the disk writes while the next bytes are gathered */
         export_output_flush(&file->data, false);
     if (status == STATUS_OK && file->feed)
         status = write_index(file, error);
@@ -419,7 +419,6 @@ enum status export_file_step(struct export_file *file, struct engine *engine, in
         encoder_clear_output(file->encoder); /* it may borrow from what has just ended */
         return status == STATUS_BUSY ? STATUS_INTERNAL : status;
     }
-    export_output_flush(&file->data, false);
     *ret_done = done;
     return STATUS_OK;
 }

@@ -40,8 +40,9 @@ struct exports_options {
     uint64_t disk_reserve_bytes; /* exports stop when less is free */
     int64_t keep_us;             /* Completed -> Archived -> Expired */
     int64_t slice_us;            /* 0: EXPORT_SLICE_MS */
-    size_t index_bytes_max;      /* of a file's index that gather in memory; 0: EXPORT_INDEX_BYTES */
-    unsigned io_workers;         /* threads that read for downloads; 0: EXPORT_IO_WORKERS */
+    size_t index_bytes_max; /* of a file's index that gather in memory, but for while descriptors are short;
+                             * 0: EXPORT_INDEX_BYTES */
+    unsigned io_workers;    /* threads that read for downloads; 0: EXPORT_IO_WORKERS */
 };
 
 /* Sweeps orphans, takes up the active jobs (and their buckets), starts the workers. */

@@ -273,6 +273,14 @@ static enum body_pull body_pull(struct body_source *source, size_t bytes_max, st
     return result;
 }
 
+/* The last piece of the index ends where the trailer begins. */
+static bool index_ends_right(struct file_body *body, uint64_t entries)
+{
+    struct encoder_index_entry last;
+    return index_read(body, entries - 1, &last) &&
+           last.gzip_offset + last.piece_bytes + GZIP_TRAILER_SIZE == body->options.gzip_bytes;
+}
+
 /* File and index are windows on the same file. */
 static enum status open_both(struct file_body *body, struct error *error)
 {
@@ -289,7 +297,8 @@ static enum status open_both(struct file_body *body, struct error *error)
     if (fstat(fd, &stat) != 0)
         return error_set_errno(error, "%s: cannot look at it", path);
     uint64_t bytes = (uint64_t)stat.st_size;
-    if (bytes <= gzip_bytes || (bytes - gzip_bytes) % ENCODER_INDEX_ENTRY_SIZE)
+    if (bytes <= gzip_bytes || (bytes - gzip_bytes) % ENCODER_INDEX_ENTRY_SIZE ||
+        !index_ends_right(body, (bytes - gzip_bytes) / ENCODER_INDEX_ENTRY_SIZE))
         return error_set(error, STATUS_CORRUPT, "%s has another size than when it was written", path);
     body->cursor.file.file_bytes = gzip_bytes;
     body->cursor.index.file_bytes = bytes;

@@ -18,6 +18,7 @@ static int log_level_least = LOG_LEVEL_INFO;
 /* One at a time, so that what poll says still holds for the write behind it. */
 static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t output_lost; /* lines since the last that was written */
+static bool output_is_cut;   /* within a line: the disk was full */
 
 /* What a thread has gathered. */
 struct log_batch {
@@ -143,9 +144,15 @@ static bool output_write(struct slice text)
     struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&output, 1, 0) != 1 || !(output.revents & POLLOUT))
         return false;
-    while (write(STDERR_FILENO, text.data, text.size) < 0)
-        if (errno != EINTR)
+    while (text.size) {
+        ssize_t written = write(STDERR_FILENO, text.data, text.size);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
             return false;
+        text = slice_skip(text, (size_t)written);
+        output_is_cut = text.size > 0;
+    }
     return true;
 }
 
@@ -155,7 +162,8 @@ static bool output_tell_lost(void)
     struct log_line line = log_begin(LOG_LEVEL_ERROR, "log_lines_lost");
     log_number(&line, "count", (int64_t)output_lost);
     buffer_append_text(&line.text, "}\n");
-    bool is_told = output_write(buffer_slice(&line.text));
+    bool is_told =
+        (!output_is_cut || output_write(SLICE_LITERAL("\n"))) && output_write(buffer_slice(&line.text));
     buffer_release(&line.text);
     return is_told;
 }

@@ -31,7 +31,7 @@ struct reply_sender {
     int64_t window_us;
 
     /* Three parts, sent in this order. */
-    struct buffer output; /* heads, and the size line of a chunk */
+    struct buffer output; /* heads, the size line of a chunk, and small bodies */
     size_t output_at;
     struct slice chunk; /* borrowed from the reply */
     struct slice tail;  /* behind a chunk; static text */

@@ -66,9 +66,9 @@ struct tokens {
     struct cache_table issued; /* by this process: what it signed itself it need not prove */
 };
 
-/* The SHA-256 of tokens as they came, so that a client who polls costs a comparison and not a hash. Of
- * another token a comparison tells at most how many of its first bytes are the same, in steps of a vector;
- * there is no guessing a signature 32 bytes at a time. */
+/* The SHA-256 of tokens as they came, so that a client who polls costs a comparison and not a hash. The time
+ * of a comparison says at most how many first bytes of two tokens are the same; one that is wrong takes the
+ * place of the other, so nobody can ask twice on the way to a signature. */
 #define RECENT_TOKENS    64
 #define RECENT_BYTES_MAX 1536 /* longer ones are hashed each time; ours have about 1,000 */
 

@@ -3,9 +3,10 @@
  *
  * Issuing happens on the signer's thread. Verifying happens on the reactor: the first time in full, then from
  * the reactor's cache by the token's SHA-256, until it expires or any account changes (the writer's accounts
- * generation); then the credential is looked up again. So a revocation acts at once. A token that this
- * process issued itself is known as genuine by its SHA-256 from the start; its credential is looked up all
- * the same.
+ * generation); then the credential is looked up again. So a revocation acts at once. The text of tokens that
+ * came last stands beside their SHA-256 (a few dozen), so that a client who polls costs no hash. A token that
+ * this process issued itself is known as genuine by its SHA-256 from the start; its credential is looked up
+ * all the same.
  *
  * Traps closed (docs/security.md): length is bounded (TOKEN_BYTES_MAX) before anything looks at it; three
  * parts of canonical base64url and nothing behind; the header is parsed here and must say RS512 and nothing

@@ -109,7 +109,7 @@ struct engine_stats {
     uint64_t map_bytes;  /* bound */
     uint64_t file_bytes; /* allocated for pages, used or free */
     uint64_t free_bytes; /* of them, free for reuse */
-    unsigned readers;    /* slots in use */
+    unsigned readers;    /* transactions that read, in all processes */
     unsigned readers_max;
     uint64_t oldest_reader_age; /* transactions between the oldest reader and now */
 };

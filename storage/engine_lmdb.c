@@ -356,18 +356,18 @@ static bool is_open(const struct stat *file)
     return false;
 }
 
-/* Out of the list only when nothing of LMDB is open any more: see the top. NULL is allowed. */
 static void txn_free(struct lmdb_txn *txn)
 {
     mdb_txn_abort(txn->lmdb);
     mem_free(txn);
 }
 
+/* Out of the list only when nothing of LMDB is open any more: see the top. NULL is allowed. */
 static void engine_free(struct lmdb_engine *engine)
 {
     if (!engine)
         return;
-    if (engine->spare)
+    if (engine->spare && engine->process == getpid()) /* the slot of a forked child's is its parent's */
         txn_free(engine->spare);
     if (engine->env)
         mdb_env_close(engine->env);
@@ -709,9 +709,10 @@ static int reader_line(const char *line, void *context)
     int pid;
     size_t thread, txn;
     int fields = sscanf(line, "%d %zx %zu", &pid, &thread, &txn);
-    if (fields >= 2)
-        walk->count++;
-    if (fields == 3 && txn < walk->oldest_txn)
+    if (fields != 3)
+        return 0;
+    walk->count++;
+    if (txn < walk->oldest_txn)
         walk->oldest_txn = txn;
     return 0;
 }

@@ -14,7 +14,7 @@
 #define PLAN_KIND          'P'
 #define PLAN_VERSION       1
 #define OUTCOME_KIND       'F'
-#define OUTCOME_VERSION    1
+#define OUTCOME_VERSION    2
 #define ACTIVE_KIND        'E'
 #define ACTIVE_VERSION     1
 

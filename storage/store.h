@@ -18,7 +18,7 @@
 #include "storage/engine.h"
 #include "storage/keys.h"
 
-#define STORE_FORMAT_VERSION 2
+#define STORE_FORMAT_VERSION 3
 #define SEQUENCE_NEVER       UINT64_C(0) /* as a death: not superseded */
 
 enum store_access {

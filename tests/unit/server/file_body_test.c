@@ -336,13 +336,19 @@ static void damaged_file_never_looks_complete(void **state)
 static void file_of_another_size_is_refused(void **state)
 {
     (void)state;
-    size_t sizes[] = {3000};
+    size_t sizes[] = {3000, 4000};
     struct sample sample;
     struct puller puller;
-    sample_make(&sample, sizes, 1);
+    sample_make(&sample, sizes, 2);
     puller_init(&puller);
-    size_t wrong[] = {0, sample.gzip.size - 1, sample.gzip.size, sample.gzip.size + sample.index.size - 1,
-                      sample.gzip.size + sample.index.size + 1};
+    size_t right = sample.gzip.size + sample.index.size;
+    size_t wrong[] = {0,
+                      sample.gzip.size - 1,
+                      sample.gzip.size,
+                      right - 1,
+                      right + 1,
+                      right - ENCODER_INDEX_ENTRY_SIZE,
+                      right + ENCODER_INDEX_ENTRY_SIZE};
     for (size_t i = 0; i < 2 * (sizeof wrong / sizeof *wrong); i++) {
         sample_write(&sample);
         assert_int_equal(truncate(sample.path, (off_t)wrong[i / 2]), 0);

@@ -975,7 +975,7 @@ static void damaged_plan_can_fail_and_a_damaged_outcome_be_written_again(void **
     assert_int_equal(file_done(f, id, 0, 1), STATUS_OK);
     key_of_u64(&key, id);
     key_u32(&key, 0);
-    put_row(f, TABLE_JOB_FILE, &key, "F\x01", 2);
+    put_row(f, TABLE_JOB_FILE, &key, "F\x02", 2);
     assert_int_equal(complete(f, id, 0), STATUS_CORRUPT);
     assert_int_equal(file_done(f, id, 0, 1), STATUS_OK);
     assert_true(job_of(f, id).files[0].done);

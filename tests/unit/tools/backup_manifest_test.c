@@ -13,7 +13,7 @@ static const char digest[] = "0123456789abcdef0123456789abcdef0123456789abcdef01
 static void write_manifest(struct buffer *text, const char *const *names, size_t count)
 {
     struct manifest manifest = {
-        .store_format = 2, .sequence = 1234, .instant_us = INT64_C(1600000000123456), .has_job_files = true};
+        .store_format = 3, .sequence = 1234, .instant_us = INT64_C(1600000000123456), .has_job_files = true};
     manifest_begin(text, &manifest);
     for (size_t i = 0; i < count; i++)
         manifest_add(text, names[i], digest);
@@ -40,7 +40,7 @@ static void what_was_written_is_read(void **state)
     struct manifest manifest;
     write_manifest(&text, names, 3);
     assert_int_equal(manifest_parse(buffer_slice(&text), &arena, &manifest, NULL), STATUS_OK);
-    assert_int_equal(manifest.store_format, 2);
+    assert_int_equal(manifest.store_format, 3);
     assert_int_equal(manifest.sequence, 1234);
     assert_int_equal(manifest.instant_us, INT64_C(1600000000123456));
     assert_true(manifest.has_job_files);
