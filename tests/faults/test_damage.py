@@ -179,7 +179,7 @@ class DamageTest(unittest.TestCase):
     def test_a_flipped_bit_in_the_store_is_right_or_named_and_never_wrong(self):
         count = int(os.environ.get("SLUICE_FLIPS") or FLIPS_IN_CHECK)
         self.served_share = 1 if "SLUICE_FLIPS" in os.environ else SERVED_SHARE
-        results = crash.spread(self.flip, range(count))
+        results = list(crash.spread(self.flip, range(count)))
         tally = {}
         for found, served in results:
             for command, status in found.items():
@@ -189,7 +189,8 @@ class DamageTest(unittest.TestCase):
                 tally["export", served] = tally.get(("export", served), 0) + 1
         print(f"{count} flips: { {' '.join(name): times for name, times in sorted(tally.items())} }", file=sys.stderr)
         self.assertGreater(tally["verify", "error"], 0)
-        hidden = sum(times for (_, how), times in tally.items() if how == "hides")
+        # Of the flips; one that hides something does so from each command that would tell of it.
+        hidden = sum("hides" in (*found.values(), served) for found, served in results)
         self.assertLessEqual(hidden, max(3, count // 50))
 
     # ---- the store as a file ----
