@@ -33,10 +33,9 @@ struct reply_sender {
     /* Three parts, sent in this order. */
     struct buffer output; /* heads, the size line of a chunk, and small bodies */
     size_t output_at;
-    struct slice chunk; /* borrowed from the reply */
-    struct slice tail;  /* behind a chunk; static text */
-    size_t
-        unflushed_bytes; /* of the body, in the output or in TLS records that the socket has not all taken */
+    struct slice chunk;     /* borrowed from the reply */
+    struct slice tail;      /* behind a chunk; static text */
+    size_t unflushed_bytes; /* of the body, in the output or in TLS records, until all of that is sent */
 
     struct reply *reply; /* borrowed from begin until done or broken */
     uint64_t body_left;

@@ -179,7 +179,7 @@ class DamageTest(unittest.TestCase):
     def test_a_flipped_bit_in_the_store_is_right_or_named_and_never_wrong(self):
         count = int(os.environ.get("SLUICE_FLIPS") or FLIPS_IN_CHECK)
         self.served_share = 1 if "SLUICE_FLIPS" in os.environ else SERVED_SHARE
-        results = list(crash.spread(self.flip, range(count)))
+        results = crash.spread(self.flip, range(count))
         tally = {}
         for found, served in results:
             for command, status in found.items():

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -299,6 +301,37 @@ static void a_file_takes_more_lines_at_once_than_a_pipe(void **state)
     assert_int_equal(begun, 2);
 }
 
+/* A disk that is full takes a part of a line. The next line stands on a line of its own, behind a count. */
+static void a_line_that_was_cut_is_ended_and_counted(void **state)
+{
+    (void)state;
+    struct rlimit before, full;
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    full = (struct rlimit){.rlim_cur = 40, .rlim_max = before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    int terminal = dup(STDERR_FILENO);
+    assert_true(terminal >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    int limited = setrlimit(RLIMIT_FSIZE, &full);
+    log_event(LOG_LEVEL_WARNING, "cut", "x");
+    setrlimit(RLIMIT_FSIZE, &before);
+    log_event(LOG_LEVEL_WARNING, "whole", "x");
+    dup2(terminal, STDERR_FILENO);
+    close(terminal);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(limited, 0);
+    ssize_t size = pread(fileno(file), captured, sizeof captured - 1, 0);
+    fclose(file);
+    assert_true(size > 40);
+    captured[size] = '\0';
+    assert_int_equal(lines_captured(), 3);
+    assert_int_equal(strcspn(captured, "\n"), 40);
+    const char *lost = strchr(captured, '\n') + 1, *whole = strchr(lost, '\n') + 1;
+    assert_non_null(strstr(lost, "\"event\":\"log_lines_lost\",\"count\":1}\n"));
+    assert_non_null(strstr(whole, "\"event\":\"whole\""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_warning_waits_for_nothing_and_comes_after_what_was_gathered),
         cmocka_unit_test(what_is_gathered_is_bounded_and_nothing_is_lost_of_it),
         cmocka_unit_test(a_file_takes_more_lines_at_once_than_a_pipe),
+        cmocka_unit_test(a_line_that_was_cut_is_ended_and_counted),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
